@@ -1,0 +1,291 @@
+"""Pose and focal length of two views from point matches and a focal prior.
+
+The route: essential matrix by MAGSAC at several focal lengths around the prior, then a refinement of rotation, translation direction and
+log focal on the Sampson error under a Cauchy loss, the focal held by a log-normal prior. Camera axes are OpenCV's; x_b ~ K_b (R x_a + t).
+Nothing here is differentiable.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+CLIP = float(np.log1p(16.0))  # cost of a match that is no match: four thresholds away and beyond
+PRIOR_WEIGHT = 0.0225  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
+STARTS = (1.0, 0.75, 1.35, 0.55, 1.8)  # focal starts, as factors of the prior
+REFINE_LIMIT = 2000
+RANSAC_LIMIT = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """Matched points of two views, in pixels; the centre of pixel (0, 0) is (0.5, 0.5)."""
+
+    xa: np.ndarray  # [n, 2]
+    xb: np.ndarray  # [n, 2]
+    confidence: np.ndarray  # [n] 0..1
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.xa)
+
+    def take(self, index: np.ndarray) -> Matches:
+        """The matches at `index` (integers or a mask)."""
+        return replace(self, xa=self.xa[index], xb=self.xb[index], confidence=self.confidence[index])
+
+    def best(self, count: int) -> Matches:
+        """The `count` most confident matches, in their old order; all of them when there are fewer."""
+        if len(self) <= count:
+            return self
+        jitter = np.random.default_rng(0).random(len(self)) * 1e-6  # equal confidences: spread, not the first rows of the image
+        return self.take(np.sort(np.argsort(-(self.confidence + jitter), kind="stable")[:count]))
+
+    def swapped(self) -> Matches:
+        """The same matches from b to a."""
+        return replace(self, xa=self.xb, xb=self.xa)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativePose:
+    """Second camera from the first: x_b ~ K_b (R x_a + t)."""
+
+    R: np.ndarray  # [3, 3] R_b_a
+    t: np.ndarray  # [3] unit length
+    focal_a: float
+    focal_b: float
+    inliers: np.ndarray  # [n] bool, within twice the threshold and in front of both cameras
+    cost: float  # mean over matches of log1p(r^2), clipped, plus the focal prior; lower is better
+    support: int  # number of inliers
+    confidence: float  # 0..1, from the share and number of inliers and the parallax
+    parallax_px: float = 0.0  # median distance of the inliers from the best pure rotation
+
+    def inverse(self) -> RelativePose:
+        """The first camera from the second."""
+        return replace(self, R=self.R.T, t=-self.R.T @ self.t, focal_a=self.focal_b, focal_b=self.focal_a)
+
+
+def concatenate(parts: Sequence[Matches]) -> Matches:
+    """All the matches of several kinds as one."""
+    parts = [p for p in parts if len(p)] or list(parts[:1])
+    return Matches(xa=np.concatenate([p.xa for p in parts]), xb=np.concatenate([p.xb for p in parts]),
+                   confidence=np.concatenate([p.confidence for p in parts]), source="+".join(p.source for p in parts))
+
+
+def skew(t: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3, 3]
+    """The matrix of the cross product with t."""
+    x, y, z = np.moveaxis(np.asarray(t, float), -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*x.shape, 3, 3)
+
+
+def homogeneous(x: np.ndarray) -> np.ndarray:  # [n, 2] -> [n, 3]
+    """Points with a one appended."""
+    return np.concatenate([x, np.ones((len(x), 1))], 1)
+
+
+def fundamental(R: np.ndarray, t: np.ndarray, focal_a: float, focal_b: float) -> np.ndarray:
+    """F between pixels taken relative to the principal points: x_b' F x_a = 0."""
+    return np.diag([1 / focal_b, 1 / focal_b, 1]) @ skew(t) @ R @ np.diag([1 / focal_a, 1 / focal_a, 1])
+
+
+def sampson(F: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:  # [3, 3], [n, 3], [n, 3] -> [n]
+    """Signed first-order distance to the epipolar geometry, in pixels (Hartley and Zisserman, eq. 11.9)."""
+    l, m = a @ F.T, b @ F
+    return (b * l).sum(1) / np.sqrt(np.maximum((l[:, :2] ** 2).sum(1) + (m[:, :2] ** 2).sum(1), 1e-30))
+
+
+def _residual_jacobian(R, t, N, log_focal, a, b, columns):
+    """Sampson residual [n] and its derivative [n, P] by rotation (3, left), translation tangent (2) and log focals."""
+    left, right = np.diag(np.exp([-log_focal[1]] * 2 + [0.0])), np.diag(np.exp([-log_focal[0]] * 2 + [0.0]))
+    T, flat = skew(t), np.diag([1.0, 1.0, 0.0])
+    F = left @ T @ R @ right
+    dF = [left @ T @ skew(e) @ R @ right for e in np.eye(3)] + [left @ skew(n) @ R @ right for n in N.T]
+    by_focal = [-F @ flat, -flat @ F]
+    dF = np.stack(dF + [sum(by_focal[k] for k in c) for c in columns])  # [P, 3, 3]
+    l, m = a @ F.T, b @ F
+    size = np.sqrt(np.maximum((l[:, :2] ** 2).sum(1) + (m[:, :2] ** 2).sum(1), 1e-30))
+    r = (b * l).sum(1) / size
+    dl, dm = a @ dF.transpose(0, 2, 1), b @ dF  # [P, n, 3]
+    d_size = ((dl[..., :2] * l[:, :2]).sum(-1) + (dm[..., :2] * m[:, :2]).sum(-1)) / size
+    return r, (((dl * b).sum(-1) - r * d_size) / size).T
+
+
+def _step(R, t, N, log_focal, x, columns):
+    t = t + N @ x[3:5]
+    log_focal = log_focal.copy()
+    for value, c in zip(x[5:], columns):
+        log_focal[list(c)] += value
+    return cv2.Rodrigues(np.ascontiguousarray(x[:3]))[0] @ R, t / np.linalg.norm(t), log_focal
+
+
+def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns):
+    """Levenberg-Marquardt on sum log1p((r / threshold)^2) + the focal prior, over three shrinking sets of inliers."""
+    weight = np.sqrt(len(a) * PRIOR_WEIGHT) / sigma
+    for width, rounds in ((4.0, 8), (3.0, 8), (2.0, 12)):
+        near = np.abs(sampson(fundamental(R, t, *np.exp(log_focal)), a, b)) < width * threshold
+        if near.sum() < 8:
+            return R, t, log_focal
+        an, bn, damping, old = a[near], b[near], 1e-4, None
+        for _ in range(rounds):
+            N = np.linalg.svd(t[None])[2][1:].T
+            r, J = _residual_jacobian(R, t, N, log_focal, an, bn, columns)
+            r, J = r / threshold, J / threshold
+            w = 1 / (1 + r * r)
+            H, g = (J * w[:, None]).T @ J, (J * w[:, None]).T @ r
+            old = np.log1p(r * r).sum() + sum((weight * (log_focal - log_prior)[c[0]]) ** 2 for c in columns)
+            for k, c in enumerate(columns):
+                H[5 + k, 5 + k] += weight**2
+                g[5 + k] += weight**2 * (log_focal - log_prior)[c[0]]
+            for _ in range(5):
+                x = -np.linalg.solve(H + damping * np.diag(H.diagonal() + 1e-9), g)
+                trial = _step(R, t, N, log_focal, x, columns)
+                q = sampson(fundamental(trial[0], trial[1], *np.exp(trial[2])), an, bn) / threshold
+                new = np.log1p(q * q).sum() + sum((weight * (trial[2] - log_prior)[c[0]]) ** 2 for c in columns)
+                if new < old:
+                    R, t, log_focal = trial
+                    damping = max(damping / 10, 1e-9)
+                    break
+                damping *= 10
+            else:
+                break
+            if old - new < 1e-6 * old:
+                break
+    return R, t, log_focal
+
+
+def _in_front(R, t, rays_a, rays_b):
+    """Which matches meet in front of both cameras [n]."""
+    p = rays_a @ R.T
+    cross_pb, cross_tb, cross_tp = np.cross(p, rays_b), np.cross(t, rays_b), np.cross(t, p)
+    # z_a p + t = z_b rays_b, solved along the common normal
+    return ((cross_pb * cross_tb).sum(1) < 0) & ((cross_pb * cross_tp).sum(1) < 0)
+
+
+def _cheirality(R, t, rays_a, rays_b):
+    """Of the four poses that share an essential matrix the one with the most points in front."""
+    twist = (2 * np.outer(t, t) - np.eye(3)) @ R
+    poses = [(R, t), (R, -t), (twist, t), (twist, -t)]
+    return max(poses, key=lambda p: _in_front(*p, rays_a, rays_b).sum())
+
+
+def _starts(xa, xb, log_focal, threshold):
+    """Candidate poses at one pair of focals: MAGSAC's essential matrix, relative to the principal points."""
+    fa, fb = np.exp(log_focal)
+    A, B = np.ascontiguousarray(xa / fa), np.ascontiguousarray(xb / fb)
+    eye, scaled = np.eye(3), threshold / np.sqrt(fa * fb)
+    try:
+        E, mask = cv2.findEssentialMat(A, B, eye, method=cv2.USAC_MAGSAC, prob=0.999, threshold=scaled, maxIters=3000)
+        if E is None or E.shape != (3, 3):
+            return []
+        _, R, t, _ = cv2.recoverPose(E, A, B, eye, mask=mask.copy())
+    except cv2.error:
+        return []
+    return [(R, t[:, 0])]
+
+
+def pose_cost(R, t, focal_a, focal_b, matches: Matches, principal_a, principal_b, focal_prior_a, focal_prior_b, *,
+              sigma: float, threshold_px: float) -> float:
+    """Mean over the matches of log1p((Sampson / threshold)^2), clipped at 4 thresholds, plus the focal prior; comparable between poses."""
+    a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
+    r = sampson(fundamental(R, t, focal_a, focal_b), a, b) / threshold_px
+    prior = np.log([focal_a / focal_prior_a, focal_b / focal_prior_b]) / sigma
+    return float(np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (prior**2).mean())
+
+
+def _judge(R, t, log_focal, log_prior, matches, a, b, sigma, threshold) -> RelativePose:
+    """The finished record: inliers, cost, parallax and confidence on all the matches."""
+    fa, fb = np.exp(log_focal)
+    rays_a, rays_b = a / [fa, fa, 1], b / [fb, fb, 1]
+    r = np.abs(sampson(fundamental(R, t, fa, fb), a, b)) / threshold
+    near = r < 2
+    if near.sum() >= 5:
+        R, t = _cheirality(R, t, rays_a[near], rays_b[near])
+    # pure rotation that explains the inliers best (Kabsch on the rays, twice, the second time on the better half)
+    unit_a, unit_b = (q / np.linalg.norm(q, axis=1, keepdims=True) for q in (rays_a, rays_b))
+    kept, distance = near, np.zeros(len(a))
+    for _ in range(2):
+        U, _, Vt = np.linalg.svd(unit_b[kept].T @ unit_a[kept])
+        Q = U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
+        p = rays_a @ Q.T
+        distance = np.linalg.norm(np.where(p[:, 2:] > 1e-6, fb * (p[:, :2] / np.maximum(p[:, 2:], 1e-6)) - b[:, :2], 1e4), axis=1)
+        kept = near & (distance <= np.median(distance[near])) if near.any() else near
+    # parallax too small to tell front from back must not cost a match its inlier flag
+    inliers = near & (_in_front(R, t, rays_a, rays_b) | (distance < 3 * threshold))
+    count = int(inliers.sum())
+    parallax = float(np.median(distance[inliers])) if count else 0.0
+    ratio = count / max(len(a), 1)
+    sharp = float((r[inliers] ** 2 < 1).mean()) if count else 0.0
+    chance = 0.15  # share of random matches within two thresholds of some epipolar line, generously
+    confidence = np.clip((ratio - chance) / 0.5, 0, 1) ** 0.5 * count / (count + 40.0) * parallax**2 / (parallax**2 + (4 * threshold) ** 2) * sharp
+    cost = np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((log_focal - log_prior) / sigma) ** 2).mean()
+    return RelativePose(R=R, t=t, focal_a=float(fa), focal_b=float(fb), inliers=inliers, cost=float(cost), support=count,
+                        confidence=float(confidence), parallax_px=parallax)
+
+
+def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
+               threshold_px: float = 1.0, focal_known: bool = False, shared_focal: bool = True) -> RelativePose | None:
+    """Rotation, translation direction and focal lengths that explain the matches best; None where no essential matrix is found.
+
+    principal_a, principal_b [2] and the focals are in pixels of the matches; `sigma` is the width of the prior in log focal;
+    `threshold_px` is the expected error of a match. A shared focal starts and is held at the geometric mean of both priors.
+    Raises ValueError for a focal, sigma or threshold that is not positive.
+    """
+    for name, value in (("focal_prior_a", focal_prior_a), ("focal_prior_b", focal_prior_b), ("sigma", sigma), ("threshold_px", threshold_px)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if len(matches) < 8:
+        return None
+    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
+    if shared_focal and not focal_known:
+        log_prior[:] = log_prior.mean()
+    columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
+    few, fewer = matches.best(REFINE_LIMIT), matches.best(RANSAC_LIMIT)
+    a, b = homogeneous(few.xa - principal_a), homogeneous(few.xb - principal_b)
+    xa, xb = fewer.xa - principal_a, fewer.xb - principal_b
+    best, best_cost = None, np.inf
+    for factor in (1.0,) if focal_known else STARTS:
+        log_focal = log_prior + np.log(factor)
+        for R, t in _starts(xa, xb, log_focal, threshold_px):
+            R, t, lf = _refine(R, t, log_focal, log_prior, a, b, sigma, threshold_px, columns)
+            r = sampson(fundamental(R, t, *np.exp(lf)), a, b) / threshold_px
+            cost = np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
+            if cost < best_cost:
+                best, best_cost = (R, t, lf), cost
+    if best is None:
+        return None
+    a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
+    return _judge(*best, log_prior, matches, a, b, sigma, threshold_px)
+
+
+def choose(kinds: Sequence[Matches], principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
+           threshold_px: float = 1.0, focal_known: bool = False, shared_focal: bool = True) -> RelativePose | None:
+    """The pose that explains the matches of every kind together best, among one candidate from each kind and one from all.
+
+    `inliers` of the answer is over `concatenate(kinds)`. Arguments as in `solve_pair`.
+    """
+    kinds = [k for k in kinds if len(k)]
+    if not kinds:
+        return None
+    options = dict(sigma=sigma, threshold_px=threshold_px, focal_known=focal_known, shared_focal=shared_focal)
+    priors = (principal_a, principal_b, focal_prior_a, focal_prior_b)
+    if len(kinds) == 1:
+        return solve_pair(kinds[0], *priors, **options)
+    every = concatenate(kinds)
+    a, b = homogeneous(every.xa - principal_a), homogeneous(every.xb - principal_b)
+    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
+    if shared_focal and not focal_known:
+        log_prior[:] = log_prior.mean()
+    columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
+    spread = np.random.default_rng(0).permutation(len(every))[:REFINE_LIMIT]
+    candidates = []
+    for kind in kinds:
+        p = solve_pair(kind, *priors, **options)
+        if p is None:
+            continue
+        start = (p.R, p.t, np.log([p.focal_a, p.focal_b]))
+        candidates.append(start)
+        candidates.append(_refine(*start, log_prior, a[spread], b[spread], sigma, threshold_px, columns))
+    judged = [_judge(*c, log_prior, every, a, b, sigma, threshold_px) for c in candidates]
+    return min(judged, key=lambda p: p.cost, default=None)
