@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 CLIP = float(np.log1p(16.0))  # cost of a match that is no match: four thresholds away and beyond
@@ -80,6 +79,13 @@ def skew(t: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3, 3]
     return np.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*x.shape, 3, 3)
 
 
+def rotation(vectors: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3, 3]
+    """Rotation matrices of rotation vectors (Rodrigues)."""
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    W = skew(vectors)
+    return np.eye(3) + np.sinc(angle / np.pi) * W + 0.5 * np.sinc(angle / 2 / np.pi) ** 2 * (W @ W)
+
+
 def homogeneous(x: np.ndarray) -> np.ndarray:  # [n, 2] -> [n, 3]
     """Points with a one appended."""
     return np.concatenate([x, np.ones((len(x), 1))], 1)
@@ -117,7 +123,7 @@ def _step(R, t, N, log_focal, x, columns):
     log_focal = log_focal.copy()
     for value, c in zip(x[5:], columns):
         log_focal[list(c)] += value
-    return cv2.Rodrigues(np.ascontiguousarray(x[:3]))[0] @ R, t / np.linalg.norm(t), log_focal
+    return rotation(x[:3]) @ R, t / np.linalg.norm(t), log_focal
 
 
 def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns):
@@ -172,6 +178,8 @@ def _cheirality(R, t, rays_a, rays_b):
 
 def _starts(xa, xb, log_focal, threshold):
     """Candidate poses at one pair of focals: MAGSAC's essential matrix, relative to the principal points."""
+    import cv2
+
     fa, fb = np.exp(log_focal)
     A, B = np.ascontiguousarray(xa / fa), np.ascontiguousarray(xb / fb)
     eye, scaled = np.eye(3), threshold / np.sqrt(fa * fb)

@@ -1,7 +1,6 @@
 """Matches of two photos by SIFT: the classical witness beside a network's own matches."""
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from recon.pose import Matches
@@ -16,6 +15,8 @@ def sift_features(image: np.ndarray, *, max_features: int = 8000) -> tuple[np.nd
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an RGB image [H, W, 3] of uint8 is needed, got {image.dtype} {image.shape}")
+    import cv2
+
     height, width = image.shape[:2]
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, LONG_SIDE / max(height, width))
