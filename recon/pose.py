@@ -59,6 +59,7 @@ class RelativePose:
     support: int  # number of inliers
     confidence: float  # 0..1, from the share and number of inliers and the parallax
     parallax_px: float = 0.0  # median distance of the inliers from the best pure rotation
+    focal_sigma: float = np.inf  # spread of log focal that the matches alone leave; comparable between pairs, not calibrated
 
     def inverse(self) -> RelativePose:
         """The first camera from the second."""
@@ -161,6 +162,16 @@ def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns):
     return R, t, log_focal
 
 
+def _focal_sigma(R, t, log_focal, a, b, threshold) -> float:
+    """Standard deviation of a common log focal given matches with independent errors of one threshold, pose free."""
+    if len(a) < 8:
+        return np.inf
+    J = _residual_jacobian(R, t, np.linalg.svd(t[None])[2][1:].T, log_focal, a, b, [(0, 1)])[1] / threshold
+    H = J.T @ J
+    rest = H[5, 5] - H[5, :5] @ np.linalg.pinv(H[:5, :5]) @ H[:5, 5]
+    return float(1 / np.sqrt(max(rest, 1e-12)))
+
+
 def _in_front(R, t, rays_a, rays_b):
     """Which matches meet in front of both cameras [n]."""
     p = rays_a @ R.T
@@ -229,7 +240,8 @@ def _judge(R, t, log_focal, log_prior, matches, a, b, sigma, threshold) -> Relat
     confidence = np.clip((ratio - chance) / 0.5, 0, 1) ** 0.5 * count / (count + 40.0) * parallax**2 / (parallax**2 + (4 * threshold) ** 2) * sharp
     cost = np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((log_focal - log_prior) / sigma) ** 2).mean()
     return RelativePose(R=R, t=t, focal_a=float(fa), focal_b=float(fb), inliers=inliers, cost=float(cost), support=count,
-                        confidence=float(confidence), parallax_px=parallax)
+                        confidence=float(confidence), parallax_px=parallax,
+                        focal_sigma=_focal_sigma(R, t, log_focal, a[inliers], b[inliers], threshold))
 
 
 def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
