@@ -1,0 +1,69 @@
+"""Contains pixel-aligned Gaussians in closed form: one flat disc for each valid pixel, on the surface that the depth map describes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SH_DC = 0.28209479177387814
+FOOTPRINT = 0.7  # standard deviation in pixels: neighbours overlap without blurring
+FLATNESS = 0.15  # thickness over footprint
+STEEPEST = 4.0  # a disc is stretched along the slope by at most this
+
+
+def surface_normals(points: Tensor) -> Tensor:  # [V, H, W, 3] in camera axes -> [V, H, W, 3]
+    """Unit normals towards the camera from differences of neighbours, the smaller of both sides (edges do not bleed)."""
+
+    def slope(dim: int) -> Tensor:
+        step = points.diff(dim=dim)
+        first = torch.cat([step.narrow(dim, 0, 1), step], dim)
+        second = torch.cat([step, step.narrow(dim, step.shape[dim] - 1, 1)], dim)
+        smaller = first[..., 2:].abs() < second[..., 2:].abs()
+        return torch.where(smaller, first, second)
+
+    normal = torch.linalg.cross(slope(2), slope(1))
+    normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    away = (normal * points).sum(-1, keepdim=True) > 0
+    return torch.where(away, -normal, normal)
+
+
+def matrices_to_quats(R: Tensor) -> Tensor:  # [N, 3, 3] -> [N, 4] wxyz
+    """Unit quaternions of rotations, by the largest of the four components (Shepperd 1978)."""
+    d = R.diagonal(dim1=-2, dim2=-1)
+    trace = d.sum(-1)
+    choice = torch.cat([trace[:, None], d], 1).argmax(1)
+    w = torch.stack([1 + trace, R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]], 1)
+    x = torch.stack([w[:, 1], 1 + 2 * d[:, 0] - trace, R[:, 0, 1] + R[:, 1, 0], R[:, 0, 2] + R[:, 2, 0]], 1)
+    y = torch.stack([w[:, 2], x[:, 2], 1 + 2 * d[:, 1] - trace, R[:, 1, 2] + R[:, 2, 1]], 1)
+    z = torch.stack([w[:, 3], x[:, 3], y[:, 3], 1 + 2 * d[:, 2] - trace], 1)
+    q = torch.stack([w, x, y, z], 1)[torch.arange(len(R), device=R.device), choice]
+    return q / q.norm(dim=1, keepdim=True)
+
+
+def pixel_gaussians(
+    camera_points: Tensor, rgb: Tensor, confidence: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """means [N, 3], quats [N, 4] wxyz, scales [N, 3], opacities [N], sh [N, 1, 3] of the pixels in mask, in world axes.
+
+    camera_points [V, H, W, 3] in each camera's axes, rgb [V, H, W, 3] 0..1, confidence [V, H, W] >= 1, K [V, 3, 3], cam_to_world [V, 4, 4].
+    """
+    normal = surface_normals(camera_points)[mask]
+    points = camera_points[mask]
+    view = mask.nonzero()[:, 0]
+    R, t = cam_to_world[view, :3, :3], cam_to_world[view, :3, 3]
+    ray = points / points.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    cosine = -(normal * ray).sum(1).clamp(max=-1 / STEEPEST)
+    along = ray + normal * -(ray * normal).sum(1, keepdim=True)  # direction of the slope, in the surface
+    spare = torch.linalg.cross(normal, torch.tensor([0.0, 1.0, 0.0], device=normal.device).expand_as(normal))
+    spare = torch.where(spare.norm(dim=1, keepdim=True) > 1e-3, spare, torch.tensor([1.0, 0.0, 0.0], device=normal.device))
+    along = torch.where(along.norm(dim=1, keepdim=True) > 1e-3, along, spare)
+    along = along - normal * (along * normal).sum(1, keepdim=True)
+    along = along / along.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    axes = torch.stack([along, torch.linalg.cross(normal, along), normal], -1)  # columns: slope, across, normal
+    focal = K[view][:, [0, 1], [0, 1]].mean(1)
+    size = FOOTPRINT * points[:, 2] / focal
+    scales = torch.stack([size / cosine, size, FLATNESS * size], 1)
+    means = torch.einsum("nij,nj->ni", R, points) + t
+    trust = confidence[mask] - 1
+    opacities = 0.35 + 0.6 * trust / (trust + 1)
+    return means, matrices_to_quats(R @ axes), scales, opacities, ((rgb[mask] - 0.5) / SH_DC)[:, None]

@@ -1,0 +1,134 @@
+"""Contains the way from photos to cameras: own and SIFT matches of the pairs, relative poses, bundle; Procrustes where nothing matches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recon.bundle import Bundle, solve_views
+from recon.models.grids import grid_of, principal_points
+from recon.models.matches import match_views
+from recon.models.recon_small import COARSE_STRIDE, ReconSmall
+from recon.pose import Matches, RelativePose, choose, concatenate
+from recon.sift import match_features, sift_features
+
+if TYPE_CHECKING:
+    from recon.images import Images
+
+MatchKind = Literal["both", "own", "sift", "none"]
+Pair = tuple[int, int]
+THRESHOLD_PX = 1.0  # expected error of a match on the match grid
+
+
+def choose_pairs(views: int, similarity: np.ndarray, limit: int) -> list[Pair]:  # similarity [V, V]
+    """All pairs (i, j), i < j, when they are at most `limit`; otherwise the neighbours in order and then the most similar."""
+    pairs = [(i, j) for i in range(views) for j in range(i + 1, views)]
+    if len(pairs) <= limit:
+        return pairs
+    return sorted(sorted(pairs, key=lambda p: (p[1] - p[0] > 2, -similarity[p]))[:limit])
+
+
+def view_similarity(coarse: Tensor) -> np.ndarray:  # [V, C, h, w] unit descriptors -> [V, V]
+    """How well each view's cells (every fourth) find a partner in each other view: mean of the best similarity."""
+    flat = coarse[:, :, ::2, ::2].flatten(2)
+    best = torch.stack([torch.einsum("cn,vcm->vnm", f, flat).amax(-1).mean(-1) for f in flat])
+    return ((best + best.T) / 2).cpu().numpy()
+
+
+def own_descriptors(net: ReconSmall, images: Images) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Coarse and fine descriptors and the usable cells of each view, at the resolution of `images`; one view at a time."""
+    device = next(net.parameters()).device
+    out = []
+    for v in range(len(images.rgb)):
+        x = images.rgb[v].permute(2, 0, 1)[None, None].to(device)
+        _, _, coarse, fine = net.encode(x)
+        inside = F.avg_pool2d(images.mask[v][None, None].float().to(device), COARSE_STRIDE)[0, 0] > 0.5
+        out.append((coarse[0], fine[0], inside))
+    return out
+
+
+def own_matches(net: ReconSmall, a: tuple[Tensor, Tensor, Tensor], b: tuple[Tensor, Tensor, Tensor]) -> Matches:
+    """Sub-pixel matches from a's cells into b and from b's cells into a."""
+    scales = net.scales()
+    xa, xb, confidence = match_views(a[0], b[0], a[1], b[1], scales, cells_a=a[2], cells_b=b[2])
+    yb, ya, back = match_views(b[0], a[0], b[1], a[1], scales, cells_a=b[2], cells_b=a[2])
+    join = lambda p, q: torch.cat([p, q]).double().cpu().numpy()
+    return Matches(xa=join(xa, ya), xb=join(xb, yb), confidence=join(confidence, back), source="own")
+
+
+def sift_of(images: Images) -> list[tuple[np.ndarray, np.ndarray]]:
+    """SIFT features of each photo with places in pixels of the grid of `images`."""
+    scale, offset = grid_of(images)
+    out = []
+    for v, photo in enumerate(images.photos):
+        xy, descriptors = sift_features(np.asarray(photo))
+        size = np.array([float(images.photo_width[v]), float(images.photo_height[v])])
+        out.append((xy * size / [photo.shape[1], photo.shape[0]] * scale[v] + offset[v], descriptors))
+    return out
+
+
+def find_matches(
+    net: ReconSmall, images: Images, pairs: Sequence[Pair], kind: MatchKind, step: Callable[[float], None]
+) -> dict[Pair, list[Matches]]:
+    """Matches of each pair by kind, in pixels of `images`."""
+    own = own_descriptors(net, images) if kind in ("both", "own") else []
+    sift = sift_of(images) if kind in ("both", "sift") else []
+    found: dict[Pair, list[Matches]] = {}
+    for k, (i, j) in enumerate(pairs):
+        kinds = [own_matches(net, own[i], own[j])] if own else []
+        kinds += [match_features(sift[i], sift[j])] if sift else []
+        found[(i, j)] = kinds
+        step((k + 1) / len(pairs))
+    return found
+
+
+def place(
+    images: Images, found: dict[Pair, list[Matches]], focal_prior: np.ndarray, sigma: float, *, K: np.ndarray | None, cam_to_world: np.ndarray | None
+) -> Bundle:
+    """Cameras and tracks from the matches, all in pixels of `images`; focal_prior [V]; K and poses are kept where finite."""
+    centre = principal_points(images)
+    sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
+    shared = len({tuple(sorted(s)) for s in sizes}) == 1
+    known = np.zeros(len(focal_prior), bool) if K is None else np.isfinite(K).all((1, 2))
+    prior = focal_prior.copy()
+    if K is not None:
+        prior[known] = K[known][:, [0, 1], [0, 1]].mean(1)
+        centre[known] = K[known][:, :2, 2]
+    relative: dict[Pair, RelativePose | None] = {}
+    matches: dict[Pair, Matches] = {}
+    for (i, j), kinds in found.items():
+        both, either = bool(known[i] and known[j]), bool(known[i] or known[j])
+        relative[(i, j)] = choose(
+            kinds, centre[i], centre[j], prior[i], prior[j], sigma=sigma, threshold_px=THRESHOLD_PX, focal_known=both, shared_focal=shared and not either
+        )
+        filled = [k for k in kinds if len(k)]
+        matches[(i, j)] = concatenate(filled) if filled else Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))
+    return solve_views(
+        matches, centre, prior, relative=relative, K=K, cam_to_world=cam_to_world, sigma=sigma, threshold_px=THRESHOLD_PX, shared_focal=shared
+    )
+
+
+def procrustes(local: Tensor, common: Tensor, weight: Tensor) -> tuple[np.ndarray, float]:  # [n, 3], [n, 3], [n]
+    """Pose [4, 4] (local axes to common) with common ~ R local + t at one scale, weighted; and the relative residual.
+
+    Kabsch's closed form; both maps share the scene's scale, so that no scale is fitted.
+    """
+    x, y, w = local.double(), common.double(), (weight / weight.sum()).double()[:, None]
+    for _ in range(3):
+        mx, my = (w * x).sum(0), (w * y).sum(0)
+        U, _, Vt = torch.linalg.svd((w * (y - my)).T @ (x - mx))
+        flip = torch.diag(torch.tensor([1.0, 1.0, torch.linalg.det(U @ Vt).sign().item()], dtype=torch.float64, device=x.device))
+        R = U @ flip @ Vt
+        t = my - R @ mx
+        error = (x @ R.T + t - y).norm(dim=1) / y.norm(dim=1).clamp(min=1e-6)
+        middle = error.median().clamp(min=1e-6)
+        w = weight.double()[:, None] / (1 + (error / middle) ** 2)[:, None]
+        w = w / w.sum()
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = R.cpu().numpy(), t.cpu().numpy()
+    return T, float(middle)

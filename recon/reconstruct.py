@@ -1,0 +1,65 @@
+"""The one call: photos in, Scene out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from recon.images import Images
+    from recon.scene import Cameras, Scene
+
+MATCHES = ("both", "own", "sift", "none")
+
+
+def pick_device(device: str | None) -> str:
+    """The device asked for, or the best one here; ReconError for a device that torch does not know or this machine lacks."""
+    if device is None or device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ReconError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def reconstruct(
+    photos: Sequence[str | Path] | str | Path | Images, *, model: str | nn.Module = "recon-small", weights: str | Path | None = None,
+    cameras: Cameras | None = None, device: str | None = None, matches: Literal["both", "own", "sift", "none"] = "both",
+    resolution: int = 512, progress: Callable[[str, float], None] | None = None, seed: int = 0,
+) -> Scene:  # fmt: skip
+    """The scene of the photos: cameras, pointmaps, Gaussians and tracks, on a pixel grid whose long side is `resolution`.
+
+    `photos`: paths, a folder, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
+    `cameras`: known cameras on that grid (NaN where unknown), kept as they are; `matches`: which correspondences place the views, the
+    network's own, SIFT or both; `progress` is told what is done and the share done. Equal seeds give equal scenes on one machine.
+    Raises ReconError for photos, names, weights or cameras that cannot be used.
+    """
+    from recon.images import Images, load_images
+    from recon.models import load_model
+
+    if matches not in MATCHES:
+        raise ReconError(f"unknown matches {matches!r}; one of: {', '.join(MATCHES)}")
+    if not 64 <= resolution <= 4096:
+        raise ReconError(f"resolution is {resolution}, wanted 64 to 4096")
+    net = load_model(model, weights=weights, device=pick_device(device)) if isinstance(model, str) else model
+    if isinstance(photos, Images):
+        images = photos
+    else:
+        paths = [photos] if isinstance(photos, str | Path) else list(photos)
+        if not paths:
+            raise ReconError("no photos were given")
+        images = load_images(paths, long_side=resolution)
+    if cameras is not None and len(cameras.K) != len(images.rgb):
+        raise ReconError(f"{len(cameras.K)} cameras were given for {len(images.rgb)} photos")
+    import cv2
+
+    cv2.setRNGSeed(seed % 2**31)  # RANSAC's draws; nothing else here is random
+    return net(images, cameras=cameras, matches=matches, progress=progress, seed=seed)
