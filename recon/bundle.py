@@ -5,6 +5,7 @@ Two views go the same way. Cameras that are given are kept exactly. A view that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from recon.tracks import Observations, build_tracks, triangulate
 
 MIN_ANGLE = np.radians(0.4)  # below it a point says nothing about its depth
 MIN_SUPPORT = 12  # observations that hold a view in its place
-POINT_LIMIT = 5000  # points in the adjustment
+POINT_LIMIT = 4000  # points in the adjustment
+WORKERS = 2  # pairs solved at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,20 +305,29 @@ def solve_views(matches: Mapping[tuple[int, int], Matches], principal: Sequence,
 
 def solve_pairs(matches, principal, priors, o: _Options, relative=None) -> dict[tuple[int, int], RelativePose]:
     """The relative pose of every pair that has one."""
-    out = {}
-    for (i, j), m in matches.items():
-        p = relative[(i, j)] if relative is not None and (i, j) in relative else solve_pair(
-            m, principal[i], principal[j], priors[i], priors[j], sigma=o.sigma, threshold_px=o.threshold,
-            focal_known=bool(o.focal_given[i] and o.focal_given[j]), shared_focal=o.shared and not (o.focal_given[i] or o.focal_given[j]))
-        if p is not None and p.support >= 8:
-            out[(i, j)] = p
-    return out
+
+    def solve(pair):
+        i, j = pair
+        if relative is not None and pair in relative:
+            return relative[pair]
+        if len(matches[pair]) < MIN_SUPPORT:
+            return None
+        return solve_pair(matches[pair], principal[i], principal[j], priors[i], priors[j], sigma=o.sigma, threshold_px=o.threshold,
+                          focal_known=bool(o.focal_given[i] and o.focal_given[j]), shared_focal=o.shared and not (o.focal_given[i] or o.focal_given[j]))
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = zip(matches, pool.map(solve, matches))
+        return {pair: p for pair, p in found if p is not None and p.support >= 8}
 
 
 def _with_focal(matches, relative, rig: Rig, o: _Options) -> dict[tuple[int, int], RelativePose]:
     """Each pair solved again with the focals fixed."""
-    f, out = rig.focal_now.mean(1), {}
-    for (i, j), p in relative.items():
-        known = solve_pair(matches[(i, j)], rig.principal[i], rig.principal[j], f[i], f[j], sigma=o.sigma, threshold_px=o.threshold, focal_known=True)
-        out[(i, j)] = p if known is None else known
-    return out
+    f = rig.focal_now.mean(1)
+
+    def solve(pair):
+        i, j = pair
+        return solve_pair(matches[pair], rig.principal[i], rig.principal[j], f[i], f[j], sigma=o.sigma, threshold_px=o.threshold, focal_known=True)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = zip(relative, pool.map(solve, relative))
+        return {pair: p or relative[pair] for pair, p in found}

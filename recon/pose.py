@@ -15,6 +15,7 @@ CLIP = float(np.log1p(16.0))  # cost of a match that is no match: four threshold
 PRIOR_WEIGHT = 0.0225  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
 STARTS = (1.0, 0.75, 1.35, 0.55, 1.8)  # focal starts, as factors of the prior
 REFINE_LIMIT = 2000
+COARSE_LIMIT = 600  # matches in the refinement of each start
 RANSAC_LIMIT = 1000
 
 
@@ -80,6 +81,9 @@ def skew(t: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3, 3]
     return np.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*x.shape, 3, 3)
 
 
+SPINS = skew(np.eye(3))  # generators of rotation
+
+
 def rotation(vectors: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3, 3]
     """Rotation matrices of rotation vectors (Rodrigues)."""
     angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
@@ -106,11 +110,11 @@ def sampson(F: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:  # [3, 3
 def _residual_jacobian(R, t, N, log_focal, a, b, columns):
     """Sampson residual [n] and its derivative [n, P] by rotation (3, left), translation tangent (2) and log focals."""
     left, right = np.diag(np.exp([-log_focal[1]] * 2 + [0.0])), np.diag(np.exp([-log_focal[0]] * 2 + [0.0]))
-    T, flat = skew(t), np.diag([1.0, 1.0, 0.0])
-    F = left @ T @ R @ right
-    dF = [left @ T @ skew(e) @ R @ right for e in np.eye(3)] + [left @ skew(n) @ R @ right for n in N.T]
+    T, flat, back = skew(t), np.diag([1.0, 1.0, 0.0]), R @ right
+    F = left @ T @ back
     by_focal = [-F @ flat, -flat @ F]
-    dF = np.stack(dF + [sum(by_focal[k] for k in c) for c in columns])  # [P, 3, 3]
+    dF = [left @ T @ SPINS @ back, left @ skew(N.T) @ back] + [sum(by_focal[k] for k in c)[None] for c in columns]
+    dF = np.concatenate(dF)  # [P, 3, 3]
     l, m = a @ F.T, b @ F
     size = np.sqrt(np.maximum((l[:, :2] ** 2).sum(1) + (m[:, :2] ** 2).sum(1), 1e-30))
     r = (b * l).sum(1) / size
@@ -264,17 +268,26 @@ def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float,
     few, fewer = matches.best(REFINE_LIMIT), matches.best(RANSAC_LIMIT)
     a, b = homogeneous(few.xa - principal_a), homogeneous(few.xb - principal_b)
     xa, xb = fewer.xa - principal_a, fewer.xb - principal_b
-    best, best_cost = None, np.inf
+    some = np.random.default_rng(0).permutation(len(few))[:COARSE_LIMIT]
+
+    def cost(R, t, lf):
+        r = sampson(fundamental(R, t, *np.exp(lf)), a, b) / threshold_px
+        return np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
+
+    found = []
     for factor in (1.0,) if focal_known else STARTS:
         log_focal = log_prior + np.log(factor)
         for R, t in _starts(xa, xb, log_focal, threshold_px):
-            R, t, lf = _refine(R, t, log_focal, log_prior, a, b, sigma, threshold_px, columns)
-            r = sampson(fundamental(R, t, *np.exp(lf)), a, b) / threshold_px
-            cost = np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
-            if cost < best_cost:
-                best, best_cost = (R, t, lf), cost
-    if best is None:
+            pose = _refine(R, t, log_focal, log_prior, a[some], b[some], sigma, threshold_px, columns)
+            found.append((cost(*pose), pose))
+        if len(found) == 3 and max(c for c, _ in found) < 1.02 * min(c for c, _ in found) and found[0][0] < 0.5 * CLIP:
+            break  # three starts, one answer
+    if not found:
         return None
+    best = min(found, key=lambda f: f[0])[1]
+    if len(few) > COARSE_LIMIT:
+        finer = _refine(*best, log_prior, a, b, sigma, threshold_px, columns)
+        best = min(best, finer, key=lambda p: cost(*p))
     a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
     return _judge(*best, log_prior, matches, a, b, sigma, threshold_px)
 
