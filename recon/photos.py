@@ -1,0 +1,188 @@
+"""One photo file: decoded to 8-bit sRGB the right way up, with its alpha and the focal length that its EXIF tells."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".tif", ".tiff", ".bmp")
+WORKING_LONG_SIDE = 1600  # of the copies kept for SIFT and for other grids
+LEAST_SIDE, MOST_PIXELS, MOST_ASPECT = 32, 200_000_000, 8.0
+FULL_FRAME_DIAGONAL_MM = math.hypot(36, 24)  # what "35 mm equivalent" refers to (CIPA DCG-001)
+
+
+class PhotoError(ReconError):
+    """A photo that cannot be read or used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A decoded photo; `rgb` is a working copy of a photo of width x height."""
+
+    name: str
+    rgb: np.ndarray  # [h, w, 3] uint8
+    alpha: np.ndarray | None  # [h, w] bool
+    width: int
+    height: int
+    focal: float  # pixels of the whole photo, NaN where unknown
+
+
+def read_photo(source: Path | bytes, name: str) -> Photo:
+    """The photo of a file, or of a file's bytes; PhotoError when it is no photo or beyond the limits above."""
+    from PIL import Image, ImageOps
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before any pixel is decoded
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                width, height = _check_size(image.size, name)
+                tags = _exif(image)
+                if image.mode in ("RGB", "L"):  # JPEG alone: decode at a half, a quarter or an eighth
+                    image.draft(image.mode, (WORKING_LONG_SIDE, WORKING_LONG_SIDE))
+                image.load()
+                if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+                    width, height = height, width
+                rgb, alpha = _to_rgb(ImageOps.exif_transpose(image), name)
+    except PhotoError:
+        raise
+    except FileNotFoundError as error:
+        raise PhotoError(f"no such photo: {name}") from error
+    except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
+        deep = _deep_tiff(source)
+        if deep is None:
+            raise PhotoError(f"{name} cannot be read as a photo: {_reason(error)}; allowed: {', '.join(EXTENSIONS)}") from error
+        rgb, alpha, tags = deep, None, {}
+        height, width = deep.shape[:2]
+        _check_size((width, height), name)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    rgb, alpha = _working_copy(rgb, alpha)
+    return Photo(name=name, rgb=rgb, alpha=alpha, width=width, height=height, focal=exif_focal(tags, width, height))
+
+
+def exif_focal(tags: dict[int, Any], width: int, height: int) -> float:
+    """Focal length in pixels of a photo of width x height from EXIF tags (Exif 2.32, section 4.6.5); NaN where they do not tell.
+
+    A photo whose shape is not that of its EXIF was cropped: then the tags say nothing about it.
+    """
+    x_size, y_size = _number(tags, 0xA002), _number(tags, 0xA003)
+    if x_size > 0 and y_size > 0 and abs(math.log(max(x_size, y_size) / min(x_size, y_size) * min(width, height) / max(width, height))) > 0.02:
+        return math.nan
+    equivalent, focal, resolution = _number(tags, 0xA405), _number(tags, 0x920A), _number(tags, 0xA20E)
+    unit_mm = {2: 25.4, 3: 10.0, 4: 1.0}.get(int(_number(tags, 0xA210) or 2), 25.4)
+    if equivalent > 0:
+        pixels = equivalent / FULL_FRAME_DIAGONAL_MM * math.hypot(width, height)
+    elif focal > 0 and resolution > 0 and x_size > 0:  # sensor pixels, counted along the longer side
+        pixels = focal * resolution / unit_mm * max(width, height) / max(x_size, y_size)
+    else:
+        return math.nan
+    return pixels if 0.2 < pixels / max(width, height) < 50 else math.nan
+
+
+def _number(tags: dict[int, Any], tag: int) -> float:
+    try:
+        value = float(tags.get(tag, 0))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0.0
+    return value if math.isfinite(value) else 0.0
+
+
+def _exif(image: Image) -> dict[int, Any]:
+    try:
+        return dict(image.getexif().get_ifd(0x8769))
+    except Exception:  # broken metadata is no reason to refuse the picture
+        return {}
+
+
+def _check_size(size: tuple[int, int], name: str) -> tuple[int, int]:
+    width, height = size
+    told = f"{name} is {width} x {height} pixels"
+    if min(size) < LEAST_SIDE:
+        raise PhotoError(f"{told}, wanted at least {LEAST_SIDE} on each side")
+    if width * height > MOST_PIXELS:
+        raise PhotoError(f"{told}, wanted at most {MOST_PIXELS // 1_000_000} million in all")
+    if max(size) > MOST_ASPECT * min(size):
+        raise PhotoError(f"{told}, wanted a long side of at most {MOST_ASPECT:g} times the short one")
+    return width, height
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _to_rgb(image: Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """uint8 [h, w, 3] in sRGB and alpha [h, w] bool or None; transparent places become white."""
+    if image.mode.startswith("I"):  # 16-bit grey
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise PhotoError(f"{name} holds grey values {grey.min()} to {grey.max()}, wanted 8 or 16 bits")
+        return np.repeat((grey // 257).astype(np.uint8)[..., None], 3, 2), None
+    if image.mode == "F":
+        raise PhotoError(f"{name} holds floating-point values, wanted 8 or 16 bits")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"))
+        alpha = rgba[..., 3] >= 128
+        rgb = np.where(alpha[..., None], rgba[..., :3], np.uint8(255))
+        return rgb, None if alpha.all() else alpha
+    return np.array(_to_srgb(image)), None
+
+
+def _to_srgb(image: Image) -> Image:
+    """The picture as sRGB by its colour profile (phones: Display P3), or taken as sRGB when it has none that fits."""
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "CMYK"):
+        from PIL import ImageCms
+
+        try:
+            source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            if "sRGB" not in ImageCms.getProfileDescription(source):
+                return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass
+    return image.convert("RGB")
+
+
+def _deep_tiff(source: Path | bytes) -> np.ndarray | None:
+    """What Pillow cannot read but OpenCV can: TIFF with 16 bits a colour; None for everything else."""
+    import cv2
+
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        return None
+    return (image // 257).astype(np.uint8) if image is not None and image.dtype == np.uint16 else image if image is not None else None
+
+
+def _working_copy(rgb: np.ndarray, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    import cv2
+
+    height, width = rgb.shape[:2]
+    scale = WORKING_LONG_SIDE / max(height, width)
+    if scale >= 1:
+        return np.ascontiguousarray(rgb), alpha
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if alpha is not None:
+        alpha = cv2.resize(alpha.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), alpha
