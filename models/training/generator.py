@@ -1,0 +1,78 @@
+"""Contains SceneGenerator: batches of procedural scenes with exact depth, cameras and correspondences, on a GPU or the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.models.training.assets import Assets
+from recon.models.training.correspondence import correspond, pixel_centres, to_reference, unproject
+from recon.models.training.dice import Dice
+from recon.models.training.objects import INSTANCES, PRIMITIVES, clear_cameras, draw_instances, draw_primitives
+from recon.models.training.photometrics import develop
+from recon.models.training.places import draw_lights, draw_places
+from recon.models.training.scene_kernels import draw_meshes, shade_scenes
+from recon.models.training.viewpoints import draw_cameras
+
+FARTHEST = 150.0  # depth beyond it counts as background
+LEAST_SHARE = 0.03  # of the pixels must see something, else the scene is left out of the losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What the kernels give for B scenes of V views."""
+
+    color: Tensor  # [B, V, H, W, 3] 0..1 sRGB
+    depth: Tensor  # [B, V, H, W] z, 0 where there is nothing
+    normal: Tensor  # [B, V, H, W, 3] world, towards the camera
+    cameras: Tensor  # [B, V, 16] rows of draw_cameras
+
+
+class SceneGenerator:
+    """Endless scenes from one seed."""
+
+    def __init__(self, assets: Assets, *, seed: int, device: str | torch.device) -> None:
+        self.assets = assets
+        self.dice = Dice(seed, device)
+
+    @torch.no_grad()
+    def render(self, scenes: int, views: int, height: int, width: int) -> Views:
+        """New scenes, seen from `views` cameras each."""
+        a, dice = self.assets, self.dice
+        places = draw_places(dice, scenes)
+        cameras = draw_cameras(dice, places, views, height, width)
+        primitives = draw_primitives(dice, places, a.scene_textures)
+        instances = draw_instances(dice, places, a.bounds, a.scene_textures)
+        clear_cameras(primitives, instances, cameras[..., 9:12])
+        lights = draw_lights(dice, places, a.scene_textures)
+        keys = torch.full((scenes, views, height, width), -1, dtype=torch.int64, device=dice.device)
+        meshes = [a.meshes[k] for k in ("verts", "uvs", "faces", "face_mat", "mats", "mesh_v", "mesh_f", "mesh_m")]
+        draw_meshes(
+            [instances, cameras, *meshes, keys, scenes, INSTANCES, a.most_faces, views, height, width],
+            triangles=a.most_faces, scenes=scenes, instances=INSTANCES,
+        )  # fmt: skip
+        color, normal = (torch.empty(scenes, views, height, width, 3, device=dice.device) for _ in range(2))
+        depth = torch.empty(scenes, views, height, width, device=dice.device)
+        shade_scenes(
+            [primitives, instances, cameras, lights, *meshes, a.textures, keys, color, depth, normal,
+             scenes, PRIMITIVES, INSTANCES, a.scene_textures, views, height, width],
+            pixels=views * height * width, scenes=scenes, primitives=PRIMITIVES,
+        )  # fmt: skip
+        return Views(color=color, depth=depth, normal=normal, cameras=cameras)
+
+    @torch.no_grad()
+    def batch(self, scenes: int, views: int, height: int, width: int) -> dict:
+        """What `losses.total_loss` and the network take; matches go round the views both ways, all pairs of three or fewer."""
+        seen = self.render(scenes, views, height, width)
+        x, y = pixel_centres(height, width, seen.depth.device)
+        local = unproject(seen.depth, seen.cameras, x, y)
+        mask = (seen.depth > 0) & (seen.depth < FARTHEST)
+        useful = (mask.flatten(1).float().mean(1) > LEAST_SHARE)[:, None, None, None]
+        pairs = [p for v in range(views) for p in ((v, (v + 1) % views), ((v + 1) % views, v))] if views > 1 else []
+        matches = {p: (uv, ok & useful[:, 0]) for p, (uv, ok) in correspond(seen.depth, seen.cameras, list(dict.fromkeys(pairs))).items()}
+        return {
+            "images": develop(self.dice, seen.color), "local": local, "common": to_reference(local, seen.cameras), "mask": mask & useful,
+            "sky": ~mask, "focal": seen.cameras[..., 12], "matches": matches, "cameras": seen.cameras,
+        }  # fmt: skip

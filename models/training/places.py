@@ -1,0 +1,57 @@
+"""Contains what a training scene is at large: a room, a place outdoors or one object, its size, its light."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recon.models.training.dice import Dice
+
+LIGHT_COLUMNS, FAR = 16, 200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """B places. World axes: y up, the floor of an outdoor place at y = 0, a room centred at the origin."""
+
+    indoor: Tensor  # [B] bool
+    single: Tensor  # [B] bool: one object in the middle, seen all round
+    plain: Tensor  # [B] bool: before one colour
+    room: Tensor  # [B, 3] half sizes of the room
+    radius: Tensor  # [B] of the interesting part outdoors
+    floor: Tensor  # [B] y
+    extent: Tensor  # [B, 3] half sizes of where objects are put
+
+    def __len__(self) -> int:
+        return len(self.indoor)
+
+
+def draw_places(dice: Dice, count: int) -> Places:
+    """45 % rooms, 35 % outdoors, 20 % single objects, of which most stand before a plain background."""
+    kind = dice.uniform(0, 1, count)
+    indoor, single = kind < 0.45, kind > 0.8
+    room = torch.stack([dice.uniform(1.5, 4, count), dice.uniform(1.2, 2, count), dice.uniform(1.5, 4, count)], -1)
+    radius = torch.where(single, dice.uniform(0.7, 1.1, count), dice.uniform(1.2, 3.2, count))
+    outdoors = radius[:, None] * torch.tensor([1.0, 0.5, 1.0], device=dice.device) * torch.where(single, 0.15, 1.0)[:, None]
+    return Places(
+        indoor=indoor, single=single, plain=single & dice.chance(0.75, count) | ~indoor & ~single & dice.chance(0.1, count), room=room, radius=radius,
+        floor=torch.where(indoor, -room[:, 1], 0.0), extent=torch.where(indoor[:, None], room * 0.85, outdoors),
+    )  # fmt: skip
+
+
+def draw_lights(dice: Dice, places: Places, textures: int) -> Tensor:  # [B, LIGHT_COLUMNS]
+    """Rows for the kernels: sun direction (3), ambient, sun colour (3), sky texture, far, plain, plain colour (3)."""
+    count = len(places)
+    light = torch.zeros(count, LIGHT_COLUMNS, device=dice.device)
+    sun = dice.normal(count, 3)
+    sun[:, 1] = sun[:, 1].abs() + 0.4
+    ambient = dice.uniform(0.4, 1.1, count)
+    light[:, :3] = torch.nn.functional.normalize(sun, dim=-1)
+    light[:, 3] = ambient
+    light[:, 4:7] = (1.45 - ambient)[:, None] * (1 + dice.normal(count, 3) * 0.08)
+    light[:, 7] = dice.integers(0, textures, count).float()
+    light[:, 8] = FAR
+    light[:, 9] = places.plain.float()
+    kind = dice.uniform(0, 1, count, 1)
+    light[:, 10:13] = torch.where(kind < 0.45, 1.0, torch.where(kind < 0.7, 0.02, dice.uniform(0, 1, count, 3)))
+    return light
