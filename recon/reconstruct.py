@@ -30,6 +30,12 @@ def pick_device(device: str | None) -> str:
     return device
 
 
+def check_resolution(resolution: int) -> None:
+    """ReconError for a long side that is too small to see anything in or too large for any machine."""
+    if not 64 <= resolution <= 4096:
+        raise ReconError(f"resolution is {resolution}, wanted 64 to 4096")
+
+
 def reconstruct(
     photos: Sequence[str | Path] | str | Path | Images, *, model: str | nn.Module = "recon-small", weights: str | Path | None = None,
     cameras: Cameras | None = None, device: str | None = None, matches: Literal["both", "own", "sift", "none"] = "both",
@@ -47,8 +53,7 @@ def reconstruct(
 
     if matches not in MATCHES:
         raise ReconError(f"unknown matches {matches!r}; one of: {', '.join(MATCHES)}")
-    if not 64 <= resolution <= 4096:
-        raise ReconError(f"resolution is {resolution}, wanted 64 to 4096")
+    check_resolution(resolution)
     net = load_model(model, weights=weights, device=pick_device(device)) if isinstance(model, str) else model
     if isinstance(photos, Images):
         images = photos

@@ -1,0 +1,85 @@
+"""What a person should know before trusting a reconstruction: blurred or repeated photos, views that nothing placed, no baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from recon.scene import Images, Scene
+
+BLUR_LONG_SIDE = 512
+MOST_BLUR = 0.65  # of `blur` below: 98 sharp photos of all kinds have 0.09 to 0.59; softened by sigma = 3 px at this size, 0.7 and more
+SAME_PHOTO = 1.5 / 255  # mean difference of two thumbnails
+LEAST_BASELINE = 0.01  # of the median depth
+LEAST_CONFIDENCE = 0.25
+
+
+def blur(photo: np.ndarray) -> float:  # [h, w, 3] uint8
+    """How little a photo changes when it is blurred once more, 0 (sharp) to 1 (Crete et al. 2007, "The blur effect", on luma)."""
+    import cv2
+
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    scale = BLUR_LONG_SIDE / max(grey.shape)
+    if scale < 1:
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    worst = 0.0
+    for axis, size in ((0, (1, 9)), (1, (9, 1))):
+        steps = np.abs(np.diff(grey, axis=axis))
+        smooth_steps = np.abs(np.diff(cv2.blur(grey, size), axis=axis))
+        lost = np.maximum(0, steps - smooth_steps).sum()
+        worst = max(worst, float(1 - lost / max(steps.sum(), 1e-6)))
+    return worst
+
+
+def photo_warnings(images: Images) -> list[str]:
+    """One line for each blurred photo and each pair of photos that are the same."""
+    import cv2
+
+    lines = []
+    for name, photo in zip(images.names, images.photos, strict=False):
+        amount = blur(photo)
+        if amount > MOST_BLUR:
+            lines.append(f"{name} is blurred ({amount:.2f}; sharp photos stay below {MOST_BLUR}): its matches and depth will be poor")
+    thumbnails = [cv2.resize(p, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255 for p in images.photos]
+    for i, first in enumerate(thumbnails):
+        for j in range(i):
+            if float(np.abs(first - thumbnails[j]).mean()) < SAME_PHOTO:
+                lines.append(f"{images.names[i]} and {images.names[j]} are the same photo: depth needs photos from different places")
+    return lines
+
+
+def scene_warnings(scene: Scene) -> list[str]:
+    """One line for each view placed by the network alone, hardly or not at all, and for cameras that stand in one place."""
+    cameras = scene.cameras
+    names = scene.images.names if scene.images is not None else [f"view {v}" for v in range(len(cameras))]
+    if len(cameras) < 2:
+        return ["one photo has no parallax: shape and depth are the network's guess, without a true scale"]
+    lines = []
+    for name, by, confidence in zip(names, cameras.placed_by, cameras.confidence.tolist(), strict=True):
+        if by == "unplaced":
+            lines.append(f"{name} could not be placed: it shares too little with the other photos")
+        elif by == "pointmap":
+            lines.append(f"{name} shares no reliable matches with the other photos: placed roughly, by the network alone")
+        elif confidence < LEAST_CONFIDENCE:
+            lines.append(f"{name} is placed with a confidence of only {confidence:.2f}")
+    ratio = baseline_ratio(scene)
+    if ratio < LEAST_BASELINE:
+        lines.append(f"the cameras stand nearly in one place (at most {100 * ratio:.2f} % of the depth apart): depth is the network's guess")
+    return lines
+
+
+def baseline_ratio(scene: Scene) -> float:
+    """Largest distance of two placed cameras by the median depth; infinite where that is not known."""
+    placed = scene.cameras.cam_to_world.isfinite().flatten(1).all(1)
+    centres = scene.cameras.cam_to_world[placed, :3, 3].double()
+    if len(centres) < 2 or scene.depth is None:
+        return float("inf")
+    depth = scene.depth[placed.to(scene.depth.device)]
+    if scene.pointmaps is not None:
+        depth = depth[scene.pointmaps.mask[placed.to(depth.device)]]
+    depth = depth[depth.isfinite() & (depth > 0)]
+    if not len(depth):
+        return float("inf")
+    return float((centres[:, None] - centres[None]).norm(dim=-1).max()) / max(float(depth.median()), 1e-12)

@@ -1,0 +1,189 @@
+"""One picture of a reconstruction: the photos, their depth and confidence, and the result seen from new viewpoints."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from recon.errors import ReconError
+from recon.geometry import project
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from recon.scene import Scene
+
+MOST_VIEWS = 6  # more are left out evenly
+TILE_WIDTH, GAP, LABEL, HEADER = 400, 14, 28, 48
+TURNS_DEGREES = ((-20.0, 5.0), (0.0, 25.0), (20.0, 5.0))  # of the new viewpoints: around to the right, up
+STEP_BACK = 0.15  # of the distance, so that more of the scene is in the frame
+BACKGROUND, INK, PALE = (250, 250, 248), (30, 30, 30), (120, 120, 120)
+EDGE_JUMP = 0.04  # relative step of depth between neighbours beyond which a point hangs between two surfaces
+
+
+def save_contact_sheet(scene: Scene, path: str | Path) -> None:
+    """Writes the sheet as PNG or JPEG by the name of `path`, whole or not at all; ReconError for a scene without depth or photos."""
+    sheet = contact_sheet(scene)
+    path = Path(path)
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    if kind is None:
+        raise ReconError(f"a contact sheet cannot be written as {path.name}; allowed: .png, .jpg")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        sheet.save(temporary, kind, **({"quality": 90} if kind == "JPEG" else {}))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def contact_sheet(scene: Scene) -> Image:
+    """The sheet: a row a view (photo, depth, confidence) and below them the result from three new viewpoints."""
+    from PIL import Image
+
+    if scene.images is None or scene.depth is None or scene.pointmaps is None:
+        raise ReconError("a contact sheet needs a scene with images, depth and pointmaps")
+    chosen = np.unique(np.linspace(0, len(scene) - 1, min(len(scene), MOST_VIEWS)).round().astype(int)).tolist()
+    columns = (_photo_tiles(scene, chosen), _depth_tiles(scene, chosen), _confidence_tiles(scene, chosen))
+    rows = [*zip(*columns, strict=True), new_views(scene)]
+    tile_height = round(TILE_WIDTH * scene.cameras.height / scene.cameras.width)
+    step_x, step_y = TILE_WIDTH + GAP, tile_height + LABEL + GAP
+    sheet = Image.new("RGB", (3 * step_x + GAP, HEADER + len(rows) * step_y), BACKGROUND)
+    _write(sheet, (GAP, GAP), _title(scene, len(chosen)), INK, 20)
+    for r, row in enumerate(rows):
+        for c, (picture, label) in enumerate(row):
+            x, y = GAP + c * step_x, HEADER + r * step_y
+            sheet.paste(Image.fromarray(picture).resize((TILE_WIDTH, tile_height), Image.Resampling.LANCZOS), (x, y))
+            _write(sheet, (x, y + tile_height + 6), label, PALE, 16, TILE_WIDTH)
+    return sheet
+
+
+def _title(scene: Scene, shown: int) -> str:
+    placed = sum(by != "unplaced" for by in scene.cameras.placed_by)
+    count = f"{len(scene)} photos" if len(scene) > 1 else "1 photo"
+    only = f" ({shown} shown)" if shown < len(scene) else ""
+    return f"{count}{only}, {placed} placed, {int(scene.pointmaps.mask.sum()):,} points" if scene.pointmaps is not None else count
+
+
+def _write(sheet: Image, xy: tuple[int, int], text: str, ink: tuple[int, int, int], size: int, most_width: int | None = None) -> None:
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size)
+    while most_width is not None and len(text) > 4 and font.getlength(text) > most_width:
+        text = text[:-4].rstrip() + "..."
+    ImageDraw.Draw(sheet).text(xy, text, fill=ink, font=font)
+
+
+def _photo_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]]:
+    assert scene.images is not None
+    rgb = (scene.images.rgb[chosen].cpu().clamp(0, 1) * 255).round().byte().numpy()
+    mask = scene.images.mask[chosen].cpu().numpy()
+    tiles = []
+    for k, v in enumerate(chosen):
+        picture = np.where(mask[k][..., None], rgb[k], np.uint8(BACKGROUND))
+        by, confidence = scene.cameras.placed_by[v], float(scene.cameras.confidence[v])
+        tiles.append((picture, f"{scene.images.names[v]}: {by} {confidence:.2f}"))
+    return tiles
+
+
+def _depth_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]]:
+    """Inverse depth on one range for all views, near bright."""
+    assert scene.depth is not None and scene.pointmaps is not None
+    inverse = 1 / scene.depth.cpu().clamp(min=1e-9).numpy()
+    mask = scene.pointmaps.mask.cpu().numpy()
+    low, high = np.percentile(inverse[mask], [1, 99]) if mask.any() else (0.0, 1.0)
+    return [(_coloured(inverse[v], mask[v], low, high, "magma"), f"depth {1 / high:.2f} (bright) to {1 / low:.2f} (dark)") for v in chosen]
+
+
+def _confidence_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]]:
+    assert scene.pointmaps is not None
+    confidence = scene.pointmaps.confidence.cpu().clamp(min=1e-6).log().numpy()
+    mask = scene.pointmaps.mask.cpu().numpy()
+    low, high = np.percentile(confidence[mask], [2, 98]) if mask.any() else (0.0, 1.0)
+    label = f"confidence {math.exp(low):.1f} (dark) to {math.exp(high):.1f} (bright)"
+    return [(_coloured(confidence[v], mask[v], low, high, "viridis"), label) for v in chosen]
+
+
+def _coloured(values: np.ndarray, mask: np.ndarray, low: float, high: float, table: str) -> np.ndarray:  # [H, W] -> [H, W, 3] uint8
+    """Values on a perceptually even colour table; pixels without a value are blank."""
+    import cv2
+
+    scaled = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
+    codes = {"magma": cv2.COLORMAP_MAGMA, "viridis": cv2.COLORMAP_VIRIDIS}
+    colours = cv2.applyColorMap((scaled * 255).round().astype(np.uint8), codes[table])[..., ::-1]
+    return np.where(mask[..., None], colours, np.uint8(BACKGROUND))
+
+
+def new_views(scene: Scene) -> list[tuple[np.ndarray, str]]:
+    """Pictures [H, W, 3] uint8 of the points, seen from beside and from above the middle one of the placed views, with labels."""
+    points, colours = solid_points(scene)
+    placed = [v for v, by in enumerate(scene.cameras.placed_by) if by != "unplaced"] or [0]
+    camera = scene.cameras[placed[len(placed) // 2]]
+    world_to_cam = camera.world_to_cam[0].double().cpu()
+    z = (points.double() @ world_to_cam[:3, :3].T + world_to_cam[:3, 3])[:, 2]
+    z = z[z > 0]
+    near, middle = z.quantile(torch.tensor([0.05, 0.5], dtype=z.dtype)).tolist() if 0 < len(z) else (1.0, 1.0)
+    pivot = math.sqrt(near * middle)  # turning around it keeps the foreground in the frame and the background too
+    scale = TILE_WIDTH / camera.width
+    K = camera.K[0].double().cpu().clone()
+    K[:2] *= scale
+    height = max(1, round(camera.height * scale))
+    out = []
+    for right, up in TURNS_DEGREES:
+        turned = _orbit(pivot, math.radians(right), math.radians(up)) @ world_to_cam
+        picture = rasterise(points, colours, K, turned, TILE_WIDTH, height)
+        parts = [f"{abs(right):.0f} degrees to the {'right' if right > 0 else 'left'}"] * bool(right) + [f"{up:.0f} degrees above"] * bool(up)
+        out.append((picture, f"seen from {', '.join(parts)}"))
+    return out
+
+
+def _orbit(pivot: float, right: float, up: float) -> torch.Tensor:  # -> [4, 4]
+    """Camera axes to those of a camera that went around the point at depth `pivot` by these angles, and a little back."""
+    c, s, d, e = math.cos(right), math.sin(right), math.cos(up), math.sin(up)
+    around_y = torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]], dtype=torch.float64)
+    around_x = torch.tensor([[1, 0, 0], [0, d, -e], [0, e, d]], dtype=torch.float64)
+    T = torch.eye(4, dtype=torch.float64)
+    T[:3, :3] = around_x @ around_y
+    centre = torch.tensor([0, 0, pivot], dtype=torch.float64)
+    T[:3, 3] = (1 + STEP_BACK) * centre - T[:3, :3] @ centre
+    return T
+
+
+def solid_points(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points [P, 3] and colours [P, 3] of the placed views, without those that hang between two surfaces."""
+    assert scene.images is not None and scene.depth is not None and scene.pointmaps is not None
+    depth = scene.depth.cpu()
+    log_depth = depth.clamp(min=1e-9).log()
+    jump = torch.zeros_like(depth, dtype=torch.bool)
+    for dim in (1, 2):
+        step = log_depth.diff(dim=dim).abs() > EDGE_JUMP
+        size = depth.shape[dim] - 1
+        jump.narrow(dim, 0, size).logical_or_(step)
+        jump.narrow(dim, 1, size).logical_or_(step)
+    placed = torch.tensor([by != "unplaced" for by in scene.cameras.placed_by])
+    keep = scene.pointmaps.mask.cpu() & ~jump & placed[:, None, None] & scene.pointmaps.points.cpu().isfinite().all(-1)
+    return scene.pointmaps.points.cpu()[keep], scene.images.rgb.cpu()[keep]
+
+
+def rasterise(points: torch.Tensor, colours: torch.Tensor, K: torch.Tensor, world_to_cam: torch.Tensor, width: int, height: int) -> np.ndarray:
+    """Points as small squares with a z-buffer, drawn at twice the size and averaged: [height, width, 3] uint8."""
+    import cv2
+
+    K = K.clone()
+    K[:2] *= 2
+    xy, z = project(points.double(), K, world_to_cam)
+    order = torch.argsort(z, descending=True)
+    order = order[z[order] > 1e-6]
+    x, y = (xy[order, i].floor().clamp(-10, 1e6).long().numpy() for i in range(2))
+    rgb = (colours[order].clamp(0, 1) * 255).round().byte().numpy()
+    rank = np.full((2 * height, 2 * width), -1.0)  # farthest first: the largest number is the nearest point
+    inside = np.flatnonzero((x >= 0) & (x < 2 * width) & (y >= 0) & (y < 2 * height))
+    rank[y[inside], x[inside]] = inside  # of several points in one pixel the last one stays
+    rank = cv2.dilate(rank, np.ones((3, 3), np.uint8)).astype(np.int64)
+    canvas = np.full((2 * height, 2 * width, 3), np.uint8(BACKGROUND))
+    canvas[rank >= 0] = rgb[rank[rank >= 0]]
+    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
