@@ -13,3 +13,7 @@ class ShapeError(ReconError, ValueError):
 
 class GeometryError(ReconError):
     """Points or matches that determine no answer (too few, on a line, no agreement)."""
+
+
+class FileError(ReconError):
+    """A file that cannot be read or written: the message names it and its fault."""

@@ -1,0 +1,201 @@
+"""COLMAP's folder: sparse/0/ with cameras, images and points3D as text or binary, and images/ beside it.
+
+Every point has a track of at least two observations, so that COLMAP's bundle adjustment can use it; a picture's camera is in that picture's
+pixels. Pixel (0, 0) is centred at (0.5, 0.5) in COLMAP as here. Rigs and frames (COLMAP 3.12) are not needed to read these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recon.errors import FileError
+from recon.geometry import matrices_to_quats, quats_to_matrices
+from recon.io.dense_tracks import dense_tracks
+from recon.io.files import fault, whole_folder
+from recon.io.options import Options
+from recon.io.views import cameras_of, views_of, write_pictures
+from recon.scene import Scene, Tracks
+
+MODELS = {
+    0: ("SIMPLE_PINHOLE", 3), 1: ("PINHOLE", 4), 2: ("SIMPLE_RADIAL", 4), 3: ("RADIAL", 5), 4: ("OPENCV", 8), 5: ("OPENCV_FISHEYE", 8),
+    6: ("FULL_OPENCV", 12), 7: ("FOV", 5), 8: ("SIMPLE_RADIAL_FISHEYE", 4), 9: ("RADIAL_FISHEYE", 5), 10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+}  # fmt: skip
+PERSPECTIVE = {"SIMPLE_PINHOLE": 1, "PINHOLE": 2, "SIMPLE_RADIAL": 1, "RADIAL": 1, "OPENCV": 2, "FULL_OPENCV": 2}  # focal lengths
+
+
+@dataclass(kw_only=True)
+class Camera:
+    """A lens."""
+
+    id: int
+    model: str
+    width: int
+    height: int
+    params: list[float]
+
+
+@dataclass(kw_only=True)
+class Image:
+    """A view: world to camera, and the points seen in it."""
+
+    id: int
+    quat: list[float]  # wxyz
+    translation: list[float]
+    camera_id: int
+    name: str
+    xy: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [n, 2]
+    point_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # [n], -1 for none
+
+
+@dataclass(kw_only=True)
+class Point:
+    """A point with its track of (image id, place in that image's list)."""
+
+    id: int
+    xyz: list[float]
+    rgb: list[int]
+    error: float
+    track: list[tuple[int, int]]
+
+
+@dataclass(kw_only=True)
+class Model:
+    """What the three files say."""
+
+    cameras: list[Camera]
+    images: list[Image]
+    points: list[Point]
+
+
+def write(scene: Scene, path: Path, options: Options) -> None:
+    """Writes the folder as text, or as binary where its name ends in _binary. Views without a place are left out."""
+    views = views_of(scene, path)
+    tracks = scene.tracks if scene.tracks is not None and len(scene.tracks.view) else dense_tracks(scene)
+    model = Model(cameras=[], images=[], points=[])
+    for view in views:
+        number, T, K = view.index + 1, view.world_to_cam, view.camera.K[0].tolist()
+        quat = matrices_to_quats(torch.from_numpy(T[:3, :3])).tolist()
+        params = [K[0][0], K[1][1], K[0][2], K[1][2]]
+        model.cameras.append(Camera(id=number, model="PINHOLE", width=view.camera.width, height=view.camera.height, params=params))
+        model.images.append(Image(id=number, quat=quat, translation=T[:3, 3].tolist(), camera_id=number, name=view.name))
+    if tracks is not None:
+        scale = {v.index: (v.scale.double().numpy(), v.offset.double().numpy()) for v in views}
+        add_tracks(model, tracks.to("cpu"), scale)
+    with whole_folder(path) as folder:
+        sparse = folder / "sparse" / "0"
+        sparse.mkdir(parents=True)
+        binary = path.name.endswith("binary")
+        if binary:
+            from recon.io.colmap_binary import write_model
+        else:
+            from recon.io.colmap_text import write_model
+        write_model(model, sparse)
+        write_pictures(views, folder / "images")
+    for name in ("cameras", "images", "points3D", "rigs", "frames"):  # of an older model: COLMAP would mix the two
+        for ending in (".txt", ".bin"):
+            if name in ("rigs", "frames") or (ending == ".bin") != binary:
+                (path / "sparse" / "0" / f"{name}{ending}").unlink(missing_ok=True)
+
+
+def add_tracks(model: Model, tracks: Tracks, places: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Adds the points seen in at least two of the model's views; places: view -> (scale, offset) from the grid to the picture."""
+    view, point, xy = tracks.view.numpy(), tracks.point.numpy(), tracks.xy.double().numpy()
+    pairs = view * (len(tracks) + 1) + point
+    first = np.zeros(len(view), bool)
+    first[np.unique(pairs, return_index=True)[1]] = True  # one observation a view
+    use = first & np.isin(view, list(places)) & np.isfinite(xy).all(1)
+    use &= tracks.points.isfinite().all(1).numpy()[point] if len(point) else True
+    use &= np.bincount(point[use], minlength=len(tracks))[point] >= 2
+    view, point, xy = view[use], point[use], xy[use]
+    track: dict[int, list[tuple[int, int]]] = {}
+    for image in model.images:
+        scale, offset = places[image.id - 1]
+        rows = np.flatnonzero(view == image.id - 1)
+        image.xy, image.point_ids = xy[rows] * scale + offset, point[rows].astype(np.int64) + 1
+        for place, p in enumerate(point[rows].tolist()):
+            track.setdefault(p, []).append((image.id, place))
+    places_xyz, error = tracks.points.double().tolist(), tracks.error.tolist()
+    grey = torch.full((len(tracks), 3), 0.5)
+    colors = ((grey if tracks.colors is None else tracks.colors).float().clamp(0, 1) * 255).round().int().tolist()
+    for p in sorted(track):
+        model.points.append(Point(id=p + 1, xyz=places_xyz[p], rgb=colors[p], error=error[p] if np.isfinite(error[p]) else 0.0, track=track[p]))
+
+
+def find_model(path: Path) -> Path:
+    """The folder with the three files: `path`, or sparse/0, sparse or 0 below it. Raises FileError."""
+    for below in (".", "sparse/0", "sparse", "0"):
+        folder = path / below
+        if any((folder / f"cameras{ending}").is_file() for ending in (".txt", ".bin")):
+            return folder
+    raise fault(path, "is no COLMAP model: it has no cameras.txt or cameras.bin, nor sparse/0 with one")
+
+
+def read(path: Path) -> Scene:
+    """Cameras and tracks of a COLMAP folder; the views' names are in the report. Raises FileError, also for lenses with distortion."""
+    folder = find_model(path)
+    if (folder / "cameras.bin").is_file():
+        from recon.io.colmap_binary import read_model
+    else:
+        from recon.io.colmap_text import read_model
+    model = read_model(folder)
+    lenses = {c.id: c for c in model.cameras}
+    images = sorted(model.images, key=lambda image: image.id)
+    if len({i.id for i in images}) != len(images):
+        raise fault(folder, "has two images with one id")
+    Ks, poses, sizes = [], [], []
+    for image in images:
+        if image.camera_id not in lenses:
+            raise fault(folder, f"has the image {image.name!r} of camera {image.camera_id}, which is not there")
+        lens = lenses[image.camera_id]
+        Ks.append(_matrix(folder, lens))
+        sizes.append((lens.width, lens.height))
+        poses.append(_pose(folder, image))
+    cameras = cameras_of(
+        folder, K=np.array(Ks).reshape(-1, 3, 3), cam_to_world=np.array(poses).reshape(-1, 4, 4),
+        width=[s[0] for s in sizes], height=[s[1] for s in sizes],
+    )  # fmt: skip
+    return Scene(cameras=cameras, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images]})
+
+
+def _matrix(path: Path, lens: Camera) -> np.ndarray:
+    focals = PERSPECTIVE.get(lens.model)
+    if focals is None or any(lens.params[focals + 2 :]):
+        raise fault(path, f"has a {lens.model} lens with distortion; wanted pinholes: run `colmap image_undistorter` on the model first")
+    fx, fy = lens.params[0], lens.params[focals - 1]
+    return np.array([[fx, 0, lens.params[focals]], [0, fy, lens.params[focals + 1]], [0, 0, 1]])
+
+
+def _pose(path: Path, image: Image) -> np.ndarray:
+    quat = torch.tensor(image.quat, dtype=torch.float64)
+    if not (quat.isfinite().all() and quat.norm() > 1e-6):
+        raise fault(path, f"has the image {image.name!r} with the rotation {image.quat}")
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = quats_to_matrices(quat).numpy().T, image.translation
+    T[:3, 3] = -T[:3, :3] @ T[:3, 3]
+    return T
+
+
+def _tracks(path: Path, model: Model, images: list[Image]) -> Tracks | None:
+    """The points with their observations. Raises FileError for tracks that speak of what is not there."""
+    if not model.points:
+        return None
+    place = {image.id: v for v, image in enumerate(images)}
+    rows = [(image, spot, p) for p, point in enumerate(model.points) for image, spot in point.track]
+    try:
+        view = [place[image] for image, _, _ in rows]
+        if any(spot < 0 for _, spot, _ in rows):
+            raise IndexError
+        xy = [images[v].xy[spot] for v, (_, spot, _) in zip(view, rows, strict=True)]
+    except (KeyError, IndexError) as error:
+        raise FileError(f"{path}: has a track with an image or a place in it that is not there") from error
+    integers = lambda values: torch.tensor(values, dtype=torch.int64)
+    return Tracks(
+        points=torch.tensor([p.xyz for p in model.points]), view=integers(view), point=integers([p for _, _, p in rows]),
+        xy=torch.from_numpy(np.array(xy, np.float32).reshape(-1, 2)), error=torch.tensor([p.error for p in model.points]),
+        colors=torch.tensor([p.rgb for p in model.points]).float() / 255,
+    )  # fmt: skip

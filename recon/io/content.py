@@ -1,0 +1,165 @@
+"""Contains what files hold beside Gaussians and meshes: a cloud of points; how it is taken from a scene, and a scene made from parts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.errors import ReconError
+from recon.io.files import fault
+from recon.io.options import Kind
+from recon.scene import Cameras, Gaussians, Mesh, Scene, Tracks, _Tensors, check_shapes
+
+SH_DC = 0.28209479177387814  # the constant basis function: colour = 0.5 + SH_DC * sh[0]
+Content = Gaussians | Mesh | Scene
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointCloud(_Tensors):
+    """Points with what is known of each."""
+
+    points: Tensor  # [P, 3] world
+    colors: Tensor | None = None  # [P, 3] 0..1 sRGB
+    normals: Tensor | None = None  # [P, 3] unit
+    confidence: Tensor | None = None  # [P]
+
+    def __post_init__(self) -> None:
+        check_shapes(self, {"points": "P 3", "colors": "P 3", "normals": "P 3", "confidence": "P"})
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def no_cameras() -> Cameras:
+    """The cameras of a scene whose file holds none: zero views."""
+    return Cameras(K=torch.zeros(0, 3, 3), cam_to_world=torch.zeros(0, 4, 4), width=1, height=1)
+
+
+def scene_of_points(cloud: PointCloud) -> Scene:
+    """A scene whose tracks are the points, seen by no view; normals and confidences have no place there."""
+    none = torch.zeros(0, dtype=torch.int64)
+    tracks = Tracks(points=cloud.points, view=none, point=none, xy=torch.zeros(0, 2), error=torch.zeros(len(cloud)), colors=cloud.colors)
+    return Scene(cameras=no_cameras(), tracks=tracks)
+
+
+def dc_colors(gaussians: Gaussians) -> Tensor:  # [N, 3]
+    """Colours 0..1 of Gaussians without their dependence on the direction."""
+    return (0.5 + SH_DC * gaussians.sh[:, 0]).clamp(0, 1)
+
+
+def points_of(scene: Scene) -> PointCloud | None:
+    """The densest points of a scene: its pointmaps, else its mesh's vertices, the Gaussians' centres or the tracks; None for none."""
+    if scene.pointmaps is not None:
+        maps = scene.pointmaps
+        use = maps.mask & maps.points.isfinite().all(-1)
+        colors = None if scene.images is None else scene.images.rgb[use.to(scene.images.rgb.device)]
+        return PointCloud(points=maps.points[use], colors=colors, confidence=maps.confidence[use])
+    if scene.mesh is not None:
+        return PointCloud(points=scene.mesh.vertices, colors=scene.mesh.colors, normals=scene.mesh.normals)
+    if scene.gaussians is not None:
+        return PointCloud(points=scene.gaussians.means, colors=dc_colors(scene.gaussians))
+    if scene.tracks is not None:
+        return PointCloud(points=scene.tracks.points, colors=scene.tracks.colors)
+    return None
+
+
+def holds(scene: Scene) -> list[Kind]:
+    """What a scene has of its own; points can also be made of Gaussians and meshes when they are asked for."""
+    kinds: list[Kind] = []
+    if scene.gaussians is not None:
+        kinds.append("splats")
+    if scene.mesh is not None:
+        kinds.append("mesh")
+    if scene.pointmaps is not None or scene.tracks is not None:
+        kinds.append("points")
+    return kinds
+
+
+def take(scene: Scene, kind: Kind, path: Path) -> Any:
+    """The Gaussians, mesh, points or whole of a scene on the CPU, without rows that are not finite. Raises FileError where it has none."""
+    if kind == "scene":
+        return scene.to("cpu")
+    content: Any = {"splats": lambda: scene.gaussians, "mesh": lambda: scene.mesh, "points": lambda: points_of(scene)}[kind]()
+    if content is None:
+        raise fault(path, f"cannot hold this scene: it has no {kind}, only {', '.join(holds(scene)) or 'cameras'}")
+    content = content.to("cpu")
+    if kind == "splats":
+        return finite_gaussians(content, path)
+    if kind == "points":
+        return finite_points(content, path)
+    if not content.vertices.isfinite().all():
+        raise fault(path, "cannot be written: the mesh has vertices that are not finite")
+    return content
+
+
+def valid_rows(gaussians: Gaussians) -> Tensor:  # [N] bool
+    """Which Gaussians can be drawn: finite, not negative in scale, with a rotation."""
+    g = gaussians
+    fine = g.means.isfinite().all(1) & g.scales.isfinite().all(1) & (g.scales >= 0).all(1) & g.opacities.isfinite()
+    return fine & g.sh.isfinite().flatten(1).all(1) & g.quats.isfinite().all(1) & (g.quats.abs().amax(1) > 1e-12)
+
+
+def finite_gaussians(gaussians: Gaussians, path: Path) -> Gaussians:
+    """The Gaussians that can be drawn; a warning counts the others."""
+    fine = valid_rows(gaussians)
+    if fine.all():
+        return gaussians
+    log.warning("%s: %d of %d Gaussians are not finite and are left out", path, int((~fine).sum()), len(gaussians))
+    return gaussians[fine]
+
+
+def finite_points(cloud: PointCloud, path: Path) -> PointCloud:
+    """The points that are finite; a warning counts the others."""
+    fine = cloud.points.isfinite().all(1)
+    if fine.all():
+        return cloud
+    log.warning("%s: %d of %d points are not finite and are left out", path, int((~fine).sum()), len(cloud))
+    return cloud._take(fine, len(cloud))
+
+
+def check_loaded(scene: Scene, path: Path, repair: bool) -> Scene:
+    """The scene of a file, its values checked: without what is not finite if `repair`, otherwise FileError tells of it."""
+    from dataclasses import replace
+
+    parts: dict[str, Any] = {}
+    if scene.gaussians is not None:
+        fine = valid_rows(scene.gaussians)
+        _tell(path, fine, "Gaussians", repair)
+        parts["gaussians"] = scene.gaussians if fine.all() else scene.gaussians[fine]
+    if scene.mesh is not None and not scene.mesh.vertices.isfinite().all():
+        raise fault(path, "has vertices that are not finite")
+    if scene.tracks is not None and not len(scene.tracks.view):
+        fine = scene.tracks.points.isfinite().all(1)
+        _tell(path, fine, "points", repair)
+        if not fine.all():
+            colors = None if scene.tracks.colors is None else scene.tracks.colors[fine]
+            parts["tracks"] = replace(scene.tracks, points=scene.tracks.points[fine], error=scene.tracks.error[fine], colors=colors)
+    return replace(scene, **parts) if parts else scene
+
+
+def _tell(path: Path, fine: Tensor, what: str, repair: bool) -> None:
+    bad = int((~fine).sum())
+    if bad and not repair:
+        first = int((~fine).nonzero()[0])
+        raise fault(path, f"{bad} of {len(fine)} {what} are not finite or cannot be drawn, the first is number {first} (repair=True leaves them out)")
+    if bad:
+        log.warning("%s: %d of %d %s are left out", path, bad, len(fine), what)
+
+
+def sh_within(gaussians: Gaussians, degree: int, path: Path) -> Gaussians:
+    """The Gaussians with spherical harmonics of at most `degree`; a warning tells of a cut."""
+    from dataclasses import replace
+
+    if degree not in range(5):
+        raise ReconError(f"sh_degree is {degree}, wanted 0 to 4")
+    bases = (degree + 1) ** 2
+    if gaussians.sh.shape[1] <= bases:
+        return gaussians
+    log.warning("%s: spherical harmonics are cut to degree %d", path, degree)
+    return replace(gaussians, sh=gaussians.sh[:, :bases])

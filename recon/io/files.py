@@ -1,0 +1,90 @@
+"""Files written whole or not at all, and reading with a bound: every fault names the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recon.errors import FileError
+
+MAX_JSON_BYTES = 256 << 20
+
+
+def fault(path: str | Path, text: str) -> FileError:
+    """The error of a file that cannot be used; raise it."""
+    return FileError(f"{path}: {text}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name in the folder of `path` that becomes `path` when the block ends well; otherwise the old file stays as it was.
+
+    Raises FileError for a folder that is absent or cannot be written and for a full disk.
+    """
+    if path.is_dir():
+        raise fault(path, "is a folder, wanted a file name")
+    if not path.parent.is_dir():
+        raise fault(path, f"cannot be written: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise fault(path, f"cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder whose files are moved into the folder `path` when the block ends well; other files there are kept.
+
+    Raises FileError as `whole_file` does.
+    """
+    if path.exists() and not path.is_dir():
+        raise fault(path, "is a file, wanted a folder")
+    if not path.parent.is_dir():
+        raise fault(path, f"cannot be written: there is no folder {path.parent}")
+    temporary = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        yield temporary
+        path.mkdir(exist_ok=True)
+        for folder, _, names in os.walk(temporary):
+            target = path / Path(folder).relative_to(temporary)
+            target.mkdir(exist_ok=True)
+            for name in names:
+                os.replace(Path(folder) / name, target / name)
+    except OSError as error:
+        raise fault(path, f"cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_json(path: Path, content: bytes | None = None) -> Any:
+    """The value of a JSON file (or of `content` that came from it). Raises FileError."""
+    if content is None:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise fault(path, f"is {path.stat().st_size} bytes of JSON, wanted at most {MAX_JSON_BYTES}")
+        content = path.read_bytes()
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise fault(path, f"is not JSON: {error}") from error
+
+
+def inside(path: Path, folder: Path, name: object) -> Path:
+    """The file `name` under `folder` that the file `path` speaks of. Raises FileError for names that lead out of the folder."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise fault(path, f"names a file {name!r}, wanted a relative path")
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        raise fault(path, f"names the file {name!r} outside its folder")
+    return folder.joinpath(*parts)

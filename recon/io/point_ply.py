@@ -1,0 +1,97 @@
+"""PLY files of points and of meshes: float places, uchar colours, normals, confidences, faces; all three encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recon.io.content import PointCloud, no_cameras, scene_of_points
+from recon.io.files import fault, whole_file
+from recon.io.options import Options
+from recon.io.ply import Header, blocks, read_elements, write_ply
+from recon.scene import Mesh, Scene
+
+COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+
+
+def write(content: PointCloud | Mesh, path: Path, options: Options) -> None:
+    """Writes points or a mesh; colours are rounded to 8 bits, all else is exact."""
+    faces = content.faces.numpy() if isinstance(content, Mesh) else None
+    places = content.vertices if isinstance(content, Mesh) else content.points
+    confidence = None if isinstance(content, Mesh) else content.confidence
+    columns: list[tuple[str, str, np.ndarray]] = _named("xyz", "<f4", places.float().numpy())
+    if content.normals is not None:
+        columns += _named(("nx", "ny", "nz"), "<f4", content.normals.float().numpy())
+    if content.colors is not None:
+        columns += _named(COLORS[0], "u1", (content.colors.float().clamp(0, 1) * 255).round().byte().numpy())
+    if confidence is not None:
+        columns.append(("confidence", "<f4", confidence.float().numpy()))
+    dtype = np.dtype([(name, kind) for name, kind, _ in columns])
+
+    def rows() -> Iterator[np.ndarray]:
+        for part in blocks(len(places)):
+            out = np.empty(part.stop - part.start, dtype)
+            for name, _, values in columns:
+                out[name] = values[part]
+            yield out
+
+    elements = [("vertex", len(places), dtype, rows())]
+    if faces is not None:
+        face = np.dtype([("vertex_indices", "<i4", (3,))])
+        elements.append(("face", len(faces), face, (faces[part].astype("<i4").view(face)[:, 0] for part in blocks(len(faces)))))
+    comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
+    with whole_file(path) as temporary:
+        write_ply(temporary, elements, comments=comments, encoding=options.encoding)
+
+
+def _named(names: tuple[str, ...] | str, kind: str, values: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+    return [(name, kind, values[:, i]) for i, name in enumerate(names)]
+
+
+def read(header: Header) -> Scene:
+    """A mesh where the file has faces, otherwise points. Raises FileError."""
+    path, vertex = header.path, header.element("vertex")
+    if vertex is None or not {"x", "y", "z"} <= vertex.names:
+        raise fault(path, "has no vertex element with x, y and z")
+    if vertex.lists:
+        raise fault(path, "has lists among the properties of its vertices")
+    parts = read_elements(header, ["vertex", "face", "tristrips"])
+    values = parts["vertex"]
+    columns = lambda names: torch.from_numpy(np.stack([values[n].astype(np.float32) for n in names], 1))
+    colors = None
+    for names in COLORS:
+        if set(names) <= vertex.names:
+            kind = values.dtype[names[0]]
+            top = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
+            colors = columns(names) / top
+            break
+    normals = columns(("nx", "ny", "nz")) if {"nx", "ny", "nz"} <= vertex.names else None
+    places = columns("xyz")
+    face = parts.get("face")
+    if face is None or not len(face):
+        if "tristrips" in parts:
+            raise fault(path, "has triangle strips, which are not read; wanted faces")
+        confidence = columns(["confidence"])[:, 0] if "confidence" in vertex.names else None
+        return scene_of_points(PointCloud(points=places, colors=colors, normals=normals, confidence=confidence))
+    name = next((n for n in ("vertex_indices", "vertex_index") if n in (face.dtype.names or ())), None)
+    if name is None:
+        raise fault(path, "has faces without vertex_indices")
+    faces = triangles(path, face[name], len(places))
+    return Scene(cameras=no_cameras(), mesh=Mesh(vertices=places, faces=torch.from_numpy(faces), colors=colors, normals=normals))
+
+
+def triangles(path: Path, polygons: np.ndarray, vertices: int) -> np.ndarray:
+    """Triangles [F, 3] of polygons [n, k] or of an object array of polygons, each as a fan. Raises FileError for numbers out of range."""
+    if polygons.dtype == object:
+        sizes = np.array([len(p) for p in polygons])
+        groups = [np.stack(list(polygons[sizes == n])) for n in np.unique(sizes) if n >= 3]
+    else:
+        groups = [polygons] if polygons.shape[1] >= 3 else []
+    fans = [np.stack([g[:, [0, i, i + 1]] for i in range(1, g.shape[1] - 1)], 1).reshape(-1, 3) for g in groups]
+    out = np.concatenate(fans).astype(np.int64) if fans else np.zeros((0, 3), np.int64)
+    if len(out) and not 0 <= out.min() <= out.max() < vertices:
+        raise fault(path, f"has faces with the vertices {out.min()} to {out.max()}, wanted 0 to {vertices - 1}")
+    return out

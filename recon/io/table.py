@@ -1,0 +1,67 @@
+"""The table of formats: names, what of a scene each holds, the axes of its world and the module that does the work."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from recon.errors import ReconError
+from recon.io.files import fault
+from recon.io.options import Axes, Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One format. `writers`: kind -> module of recon.io with `write`, the kind that is taken first comes first."""
+
+    name: str  # also the end of a file's name, after a dot, an underscore or nothing
+    file: str  # what `recon run` calls it
+    description: str
+    writers: dict[Kind, str]
+    reader: str | None  # module of recon.io with `read`
+    axes: Axes = "opencv"
+    sh_degree: int = 3
+    folder: bool = False
+
+
+def _format(
+    name: str, file: str, description: str, writers: dict[Kind, str], reader: str | None, *,
+    axes: Axes = "opencv", sh_degree: int = 3, folder: bool = False,
+) -> Format:  # fmt: skip
+    return Format(
+        name=name, file=file, description=description, writers=writers, reader=reader, axes=axes, sh_degree=sh_degree, folder=folder
+    )
+
+
+TABLE = (  # longer names first: the first that fits a file's name decides
+    _format("points.ply", "scene.points.ply", "points with colours, normals and confidence", {"points": "point_ply"}, "any_ply"),
+    _format("mesh.ply", "scene.mesh.ply", "triangles with colours", {"mesh": "point_ply"}, "any_ply"),
+    _format("ply", "scene.ply", "3D Gaussians (INRIA's layout); a mesh or points where there are none",
+            {"splats": "splat_ply", "mesh": "point_ply", "points": "point_ply"}, "any_ply"),
+    _format("points.glb", "scene.points.glb", "glTF points", {"points": "glb"}, "glb", axes="y-up"),
+    _format("splats.glb", "scene.splats.glb", "glTF with KHR_gaussian_splatting, coloured points elsewhere", {"splats": "glb"}, "glb", axes="y-up"),
+    _format("glb", "scene.glb", "glTF mesh; points or Gaussians where there is none",
+            {"mesh": "glb", "points": "glb", "splats": "glb"}, "glb", axes="y-up"),
+    _format("gltf", "scene.gltf", "as glb, in text with its data inside", {"mesh": "glb", "points": "glb", "splats": "glb"}, "glb", axes="y-up"),
+    _format("colmap_binary", "colmap_binary", "COLMAP's binary folder", {"scene": "colmap"}, "colmap", folder=True),
+    _format("colmap", "colmap", "COLMAP's text folder: cameras, tracks and images", {"scene": "colmap"}, "colmap", folder=True),
+    _format("npz", "scene.npz", "the whole scene, lossless", {"scene": "npz"}, "npz"),
+)  # fmt: skip
+BY_NAME = {f.name: f for f in TABLE}
+
+
+def find(path: Path) -> Format:
+    """The format that a file's name says. Raises FileError for a name that says none."""
+    name = path.name.lower()
+    for entry in TABLE:
+        if re.search(rf"(^|[._-]){re.escape(entry.name)}$", name):
+            return entry
+    raise fault(path, f"has a name of no known format; it should end in one of: {', '.join(BY_NAME)}")
+
+
+def named(name: str) -> Format:
+    """The format called `name`. Raises ReconError."""
+    if name not in BY_NAME:
+        raise ReconError(f"unknown format {name!r}; one of: {', '.join(BY_NAME)}")
+    return BY_NAME[name]
