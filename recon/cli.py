@@ -39,7 +39,10 @@ class _Parser(argparse.ArgumentParser):
 def _top() -> argparse.ArgumentParser:
     table = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     epilog = f"commands:\n{table}\n\n`recon COMMAND --help` tells a command's options."
-    top = _Parser(prog="recon", usage="recon COMMAND [options]", description="Photos in, 3D out.", epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = _Parser(
+        prog="recon", usage="recon COMMAND [options]", description="Photos in, 3D out.", epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     top.add_argument("--version", action="store_true", help="print the version")
     top.add_argument("command", nargs="?", metavar="COMMAND", help=argparse.SUPPRESS)
     return top

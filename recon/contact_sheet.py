@@ -126,7 +126,7 @@ def new_views(scene: Scene) -> list[tuple[np.ndarray, str]]:
     world_to_cam = camera.world_to_cam[0].double().cpu()
     z = (points.double() @ world_to_cam[:3, :3].T + world_to_cam[:3, 3])[:, 2]
     z = z[z > 0]
-    near, middle = z.quantile(torch.tensor([0.05, 0.5], dtype=z.dtype)).tolist() if 0 < len(z) else (1.0, 1.0)
+    near, middle = z.quantile(torch.tensor([0.05, 0.5], dtype=z.dtype)).tolist() if len(z) else (1.0, 1.0)
     pivot = math.sqrt(near * middle)  # turning around it keeps the foreground in the frame and the background too
     scale = TILE_WIDTH / camera.width
     K = camera.K[0].double().cpu().clone()

@@ -55,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(row: dict[str, object]) -> str:
-    parts = [f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items() if not isinstance(value, list | dict)]
-    return "  ".join(parts)
+    shown = {key: value for key, value in row.items() if not isinstance(value, list | dict)}
+    return "  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())

@@ -55,7 +55,7 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     folder = writable_folder(Path(args.output))
     clock("weights", 0.05)
     net = load_model(args.model, weights=args.weights, device=pick_device(args.device))
-    scene = reconstruct(images, model=net, matches=args.matches, progress=lambda text, share: clock(text, 0.1 + 0.8 * share), seed=args.seed)
+    scene = reconstruct(images, model=net, matches=args.matches, progress=clock.part(0.1, 0.9), seed=args.seed)
     clock("files", 0.9)
     from recon.checks import photo_warnings, scene_warnings
 
@@ -79,6 +79,10 @@ class Clock:
         self.tell(text, share)
         if text != self.marks[-1][0]:
             self.marks.append((text, time.perf_counter()))
+
+    def part(self, start: float, end: float) -> Callable[[str, float], None]:
+        """Progress of a piece of the work that lies between these shares of the whole."""
+        return lambda text, share: self(text, start + (end - start) * share) if share < 1 else None
 
     def seconds(self) -> dict[str, float]:
         """Seconds a stage, and in all."""
