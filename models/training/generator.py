@@ -30,6 +30,46 @@ class Views:
     cameras: Tensor  # [B, V, 16] rows of draw_cameras
 
 
+@dataclass(frozen=True, kw_only=True)
+class SceneTables:
+    """B scenes as the rows that the kernels read."""
+
+    primitives: Tensor  # [B, PRIMITIVES, PRIMITIVE_COLUMNS]
+    instances: Tensor  # [B, INSTANCES, INSTANCE_COLUMNS]
+    cameras: Tensor  # [B, V, 16]
+    lights: Tensor  # [B, LIGHT_COLUMNS]
+
+
+def draw_tables(dice: Dice, assets: Assets, scenes: int, views: int, height: int, width: int) -> SceneTables:
+    """New scenes and the cameras that see them."""
+    places = draw_places(dice, scenes)
+    cameras = draw_cameras(dice, places, views, height, width)
+    primitives = draw_primitives(dice, places, assets.scene_textures)
+    instances = draw_instances(dice, places, assets.bounds, assets.scene_textures)
+    clear_cameras(primitives, instances, cameras[..., 9:12])
+    return SceneTables(primitives=primitives, instances=instances, cameras=cameras, lights=draw_lights(dice, places, assets.scene_textures))
+
+
+def render_tables(tables: SceneTables, assets: Assets, height: int, width: int) -> Views:
+    """The scenes as their cameras see them; on the device of the tables and assets."""
+    scenes, views = tables.cameras.shape[:2]
+    device = tables.cameras.device
+    keys = torch.full((scenes, views, height, width), -1, dtype=torch.int64, device=device)
+    meshes = [assets.meshes[k] for k in ("verts", "uvs", "faces", "face_mat", "mats", "mesh_v", "mesh_f", "mesh_m")]
+    draw_meshes(
+        [tables.instances, tables.cameras, *meshes, keys, scenes, INSTANCES, assets.most_faces, views, height, width],
+        triangles=assets.most_faces, scenes=scenes, instances=INSTANCES,
+    )  # fmt: skip
+    color, normal = (torch.empty(scenes, views, height, width, 3, device=device) for _ in range(2))
+    depth = torch.empty(scenes, views, height, width, device=device)
+    shade_scenes(
+        [tables.primitives, tables.instances, tables.cameras, tables.lights, *meshes, assets.textures, keys, color, depth, normal,
+         scenes, PRIMITIVES, INSTANCES, assets.scene_textures, views, height, width],
+        pixels=views * height * width, scenes=scenes, primitives=PRIMITIVES,
+    )  # fmt: skip
+    return Views(color=color, depth=depth, normal=normal, cameras=tables.cameras)
+
+
 class SceneGenerator:
     """Endless scenes from one seed."""
 
@@ -40,27 +80,7 @@ class SceneGenerator:
     @torch.no_grad()
     def render(self, scenes: int, views: int, height: int, width: int) -> Views:
         """New scenes, seen from `views` cameras each."""
-        a, dice = self.assets, self.dice
-        places = draw_places(dice, scenes)
-        cameras = draw_cameras(dice, places, views, height, width)
-        primitives = draw_primitives(dice, places, a.scene_textures)
-        instances = draw_instances(dice, places, a.bounds, a.scene_textures)
-        clear_cameras(primitives, instances, cameras[..., 9:12])
-        lights = draw_lights(dice, places, a.scene_textures)
-        keys = torch.full((scenes, views, height, width), -1, dtype=torch.int64, device=dice.device)
-        meshes = [a.meshes[k] for k in ("verts", "uvs", "faces", "face_mat", "mats", "mesh_v", "mesh_f", "mesh_m")]
-        draw_meshes(
-            [instances, cameras, *meshes, keys, scenes, INSTANCES, a.most_faces, views, height, width],
-            triangles=a.most_faces, scenes=scenes, instances=INSTANCES,
-        )  # fmt: skip
-        color, normal = (torch.empty(scenes, views, height, width, 3, device=dice.device) for _ in range(2))
-        depth = torch.empty(scenes, views, height, width, device=dice.device)
-        shade_scenes(
-            [primitives, instances, cameras, lights, *meshes, a.textures, keys, color, depth, normal,
-             scenes, PRIMITIVES, INSTANCES, a.scene_textures, views, height, width],
-            pixels=views * height * width, scenes=scenes, primitives=PRIMITIVES,
-        )  # fmt: skip
-        return Views(color=color, depth=depth, normal=normal, cameras=cameras)
+        return render_tables(draw_tables(self.dice, self.assets, scenes, views, height, width), self.assets, height, width)
 
     @torch.no_grad()
     def batch(self, scenes: int, views: int, height: int, width: int) -> dict:
