@@ -7,6 +7,7 @@ GPU; `load` and `launch` do. Everything goes through NVIDIA's `cuda-core` wheel,
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import os
 import re
@@ -64,13 +65,8 @@ def read_source(path: str | Path) -> str:
 
 def _cuda_core() -> ModuleType:
     try:
-        from cuda import core  # pyright: ignore[reportMissingImports]
-
-        if hasattr(core, "Program"):
-            return core
-        from cuda.core import experimental  # pyright: ignore[reportMissingImports]
-
-        return experimental
+        core = importlib.import_module("cuda.core")
+        return core if hasattr(core, "Program") else importlib.import_module("cuda.core.experimental")  # where it was up to 0.4
     except ImportError as error:
         raise ReconError(f"the CUDA kernels need cuda-core ({error}): {INSTALL}") from error
 

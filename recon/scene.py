@@ -302,14 +302,16 @@ class Scene(_Tensors):
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering(_Tensors):
-    """Pictures of Gaussians. Colour is over the background; depth is the alpha-weighted mean z."""
+    """Pictures of Gaussians. Colour is over the background; depth is the alpha-weighted mean z, 0 where nothing is."""
 
-    color: Tensor  # [C, H, W, 3] 0..1 sRGB
+    color: Tensor  # [C, H, W, 3] sRGB, above 1 where the Gaussians' colours are
     depth: Tensor  # [C, H, W]
     alpha: Tensor  # [C, H, W] 0..1
+    median_depth: Tensor | None = None  # [C, H, W] z at which half of the light is stopped, 0 where less is
+    normals: Tensor | None = None  # [C, H, W, 3] world, unit, towards the camera; zero where nothing is
 
     def __post_init__(self) -> None:
-        check_shapes(self, {"color": "C H W 3", "depth": "C H W", "alpha": "C H W"})
+        check_shapes(self, {"color": "C H W 3", "depth": "C H W", "alpha": "C H W", "median_depth": "C H W", "normals": "C H W 3"})
 
     def __len__(self) -> int:
         return len(self.color)

@@ -1,0 +1,52 @@
+// The inference renderer: project -> sort by depth -> expand to (tile, splat) pairs -> sort by tile -> blend. Driven by recon/render_cuda.py.
+// Compiled by NVRTC; tests/test_render_cuda_host.py compiles the same text for the host with HOST_CUDA, which then supplies the few functions below.
+#ifndef HOST_CUDA
+#define SHARED(TYPE, NAME) __shared__ TYPE NAME
+#define INFINITY __int_as_float(0x7f800000)
+
+__device__ __forceinline__ unsigned short half_bits(float value) {
+    unsigned short bits;
+    asm("{.reg .f16 h; cvt.rn.f16.f32 h, %1; mov.b16 %0, h;}" : "=h"(bits) : "f"(value));
+    return bits;
+}
+
+__device__ __forceinline__ float half_value(unsigned bits) {
+    float value;
+    asm("{.reg .f16 h; mov.b16 h, %1; cvt.f32.f16 %0, h;}" : "=f"(value) : "h"((unsigned short)bits));
+    return value;
+}
+
+__device__ __forceinline__ float power_of_two(float x) {
+    float value;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+
+// Data that is read once: do not keep it in L2 at the cost of what is read again.
+__device__ __forceinline__ float4 load_once(const float4* p) {
+    return __ldcs(p);
+}
+
+// A word that other blocks wait for, flag and value in one, so that no fence is needed.
+template <class T>
+__device__ __forceinline__ void publish(T* p, T word) {
+    *(volatile T*)p = word;
+}
+
+template <class T>
+__device__ __forceinline__ T await(T* p) {
+    T word;
+    while (!(word = *(volatile T*)p));
+    return word;
+}
+#endif
+
+#include "render_common.cuh"
+
+#include "render_project.cuh"
+
+#include "render_sort.cuh"
+
+#include "render_tiles.cuh"
+
+#include "render_blend.cuh"

@@ -1,0 +1,98 @@
+// Shared by the renderer's kernels: constants, the 32-byte record of a splat, and where an ellipse crosses a strip of pixel rows.
+//
+// A record is one memory sector, since the blending kernel gathers it once for each tile that a splat touches:
+//   a: x, y (pixels), la, lb        b: lc, z, log2 opacity (16 bits, fixed point) | red (half), green (half) | blue (half)
+// A splat covers the pixel at (x + dx, y + dy) by 2^(lo - u^2 - v^2), u = la dx + lb dy, v = lc dy, lo = log2 opacity.
+// The PyTorch twin of everything here is recon/render_projection.py and recon/render_torch.py.
+#pragma once
+
+constexpr int BLOCK = 256;              // threads of a block, in every kernel
+constexpr int WARPS = BLOCK / 32;
+constexpr int TILE = 16;                // pixels; a block blends one tile, a warp 8 x 4 pixels of it
+constexpr float DILATION = 0.3f;        // the constants of recon/render_options.py
+constexpr float MAX_ALPHA = 0.999f;
+constexpr float MIN_TRANSMITTANCE = 1e-4f;
+constexpr float FIELD_MARGIN = 0.15f;
+constexpr float LOG2_MIN_ALPHA = -7.994353436858858f;  // log2(1 / 255)
+constexpr float SQRT_HALF_LOG2_E = 0.8493218002880191f;
+constexpr float OPACITY_STEPS = 8191.f;  // of -log2 opacity: 0 to 8 in 16 bits
+constexpr float REACH_MARGIN = 2e-3f;    // keeps the tile tests on the safe side of rounding
+constexpr unsigned CULLED = 0xffffffffu;
+constexpr unsigned FULL = 0xffffffffu;
+
+__device__ __forceinline__ unsigned pack_halves(float low, float high) {
+    return (unsigned)half_bits(low) | ((unsigned)half_bits(high) << 16);
+}
+
+struct Splat {
+    float x, y, la, lb, lc, z, lo, red, green, blue;
+};
+
+__device__ __forceinline__ void pack(const Splat& s, uint4& a, uint4& b) {
+    a = make_uint4(__float_as_uint(s.x), __float_as_uint(s.y), __float_as_uint(s.la), __float_as_uint(s.lb));
+    unsigned steps = (unsigned)(fminf(-s.lo, 8.f) * OPACITY_STEPS + 0.5f);
+    b = make_uint4(__float_as_uint(s.lc), __float_as_uint(s.z), steps | ((unsigned)half_bits(s.red) << 16), pack_halves(s.green, s.blue));
+}
+
+__device__ __forceinline__ Splat unpack(const uint4& a, const uint4& b) {
+    Splat s;
+    s.x = __uint_as_float(a.x), s.y = __uint_as_float(a.y), s.la = __uint_as_float(a.z), s.lb = __uint_as_float(a.w);
+    s.lc = __uint_as_float(b.x), s.z = __uint_as_float(b.y);
+    s.lo = -(float)(b.z & 0xffffu) * (1.f / OPACITY_STEPS);
+    s.red = half_value(b.z >> 16), s.green = half_value(b.w & 0xffffu), s.blue = half_value(b.w >> 16);
+    return s;
+}
+
+// The ellipse u^2 + v^2 <= reach outside of which a splat covers less than 1/255, ready for tests against strips.
+struct Ellipse {
+    float x, y, lb, lc, inverse_la, reach, half_height, tip;  // tip: dy of its leftmost point, -tip that of its rightmost
+};
+
+// Rounding is spelled out, so that counting and writing pairs come to the same numbers whatever the compiler would contract.
+__device__ __forceinline__ Ellipse ellipse(const Splat& s) {
+    Ellipse e;
+    e.x = s.x, e.y = s.y, e.lb = s.lb, e.lc = s.lc;
+    e.inverse_la = __frcp_rn(s.la);
+    e.reach = __fadd_rn(s.lo, REACH_MARGIN - LOG2_MIN_ALPHA);
+    float radius = __fsqrt_rn(e.reach);
+    e.half_height = __fdiv_rn(radius, s.lc);
+    float slope = __fsqrt_rn(__fmaf_rn(s.lc, s.lc, __fmul_rn(s.lb, s.lb)));
+    e.tip = __fdiv_rn(__fmul_rn(s.lb, e.half_height), slope);
+    return e;
+}
+
+__device__ __forceinline__ float clamped(float value, float low, float high) {
+    return fminf(fmaxf(value, low), high);
+}
+
+// Leftmost and rightmost x of the ellipse between the rows whose pixel centres are at `top` and `bottom`; false where it does not reach them.
+__device__ __forceinline__ bool strip_span(const Ellipse& e, float top, float bottom, float& left, float& right) {
+    float low = fmaxf(__fadd_rn(top, -e.y), -e.half_height), high = fminf(__fadd_rn(bottom, -e.y), e.half_height);
+    if (!(low <= high)) return false;
+    float d = clamped(-e.tip, low, high), v = __fmul_rn(e.lc, d);
+    float width = __fsqrt_rn(fmaxf(__fmaf_rn(-v, v, e.reach), 0.f));
+    right = __fmaf_rn(__fmaf_rn(-e.lb, d, width), e.inverse_la, e.x);
+    d = clamped(e.tip, low, high), v = __fmul_rn(e.lc, d);
+    width = __fsqrt_rn(fmaxf(__fmaf_rn(-v, v, e.reach), 0.f));
+    left = __fmaf_rn(__fmaf_rn(-e.lb, d, -width), e.inverse_la, e.x);
+    return true;
+}
+
+// Tiles [first, last) of one row of tiles that the ellipse touches.
+__device__ __forceinline__ void tile_span(const Ellipse& e, int row, int columns, int& first, int& last) {
+    float top = (float)(row * TILE) + 0.5f, left, right;
+    first = last = 0;
+    if (!strip_span(e, top, top + (TILE - 1), left, right)) return;
+    float limit = (float)columns;
+    first = (int)clamped(ceilf(__fmul_rn(__fadd_rn(left, 0.5f - TILE), 1.f / TILE)), 0.f, limit);
+    last = (int)clamped(floorf(__fmul_rn(__fadd_rn(right, -0.5f), 1.f / TILE)) + 1.f, 0.f, limit);
+    last = max(first, last);
+}
+
+// Rows of tiles [first, last) that can be touched.
+__device__ __forceinline__ void row_span(const Ellipse& e, int rows, int& first, int& last) {
+    float limit = (float)rows;
+    first = (int)clamped(ceilf(__fmul_rn(__fadd_rn(__fadd_rn(e.y, -e.half_height), 0.5f - TILE), 1.f / TILE)), 0.f, limit);
+    last = (int)clamped(floorf(__fmul_rn(__fadd_rn(__fadd_rn(e.y, e.half_height), -0.5f), 1.f / TILE)) + 1.f, 0.f, limit);
+    last = max(first, last);
+}

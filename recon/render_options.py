@@ -1,0 +1,60 @@
+"""What every renderer agrees on: the constants of splatting and the options of one call, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from recon.errors import ReconError
+
+# gsplat's values, so that images compare
+DILATION = 0.3  # pixels^2 added to the diagonal of the projected covariance: no splat is thinner than a pixel
+MIN_ALPHA = 1 / 255  # what covers a pixel less is not drawn
+MAX_ALPHA = 0.999
+MIN_TRANSMITTANCE = 1e-4  # a pixel ends before the splat that would leave less light than this
+FIELD_MARGIN = 0.15  # the projection's slope is taken at most this share of the image outside it
+SURFEL_FILTER = 2.0  # a surfel is at least the Gaussian exp(-SURFEL_FILTER / 2 * pixels^2) on the screen
+MAX_SIDE = 65_536  # pixels
+
+Primitive = Literal["gaussian", "surfel"]
+Extra = Literal["median_depth", "normals"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions:
+    """Options of one rendering, the same for every backend."""
+
+    background: Tensor | None = None  # [C, 3]
+    primitive: Primitive = "gaussian"
+    antialiased: bool = False
+    near: float = 0.01  # z
+    far: float = 1e10
+    radius_clip: float = 0.0  # pixels
+    extras: frozenset[Extra] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.primitive not in get_args(Primitive):
+            raise ReconError(f"unknown primitive {self.primitive!r}; one of: {', '.join(get_args(Primitive))}")
+        unknown = sorted(set(self.extras) - set(get_args(Extra)))
+        if unknown:
+            raise ReconError(f"unknown extras {', '.join(map(repr, unknown))}; known: {', '.join(get_args(Extra))}")
+        if not 0 < self.near < self.far:
+            raise ReconError(f"depth_range is {self.near} to {self.far}, wanted 0 < near < far")
+        if not self.radius_clip >= 0:
+            raise ReconError(f"radius_clip is {self.radius_clip}, wanted pixels >= 0")
+        if self.primitive == "surfel" and self.antialiased:
+            raise ReconError("antialiased is for primitive 'gaussian': surfels have a filter of their own")
+
+
+def background_rows(background: Tensor | Sequence[float] | None, cameras: int, like: Tensor) -> Tensor | None:
+    """Background [C, 3] from a colour [3] or one a camera [C, 3]; None stays None (black). Raises ReconError."""
+    if background is None:
+        return None
+    rows = torch.as_tensor(background).to(like)
+    if rows.shape not in {(3,), (cameras, 3)} or not bool(rows.isfinite().all()):
+        raise ReconError(f"background is {rows.tolist() if rows.numel() < 10 else list(rows.shape)}, wanted finite [3] or [C={cameras}, 3]")
+    return rows.expand(cameras, 3).contiguous()
