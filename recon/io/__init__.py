@@ -4,7 +4,7 @@
 say. `scene.glb` holds the mesh, else points, else Gaussians; `scene.splats.glb` and `scene.points.glb` what they say. `colmap` and
 `colmap_binary` are folders. `scene.npz` holds everything. A name fits when a format's name stands at its end, alone or after `.`, `_` or `-`.
 
-Files have the axes of their format (PLY and splats: OpenCV's; glTF, USD and OBJ: y up; transforms.json: z up) and scenes always OpenCV's;
+Files have the axes of their format (PLY, .splat, SOG: OpenCV's; glTF, USD, OBJ, spz: y up; transforms.json: z up) and scenes always OpenCV's;
 `load` turns back what `save` turned. Formats without cameras are read as scenes of zero views, bare points as tracks that no view saw.
 """
 
@@ -90,10 +90,11 @@ def _kind(scene: Scene, entry: Format, kind: Kind | None, path: Path) -> Kind:
     return next((k for k in entry.writers if k in there), None) or next(iter(entry.writers))
 
 
-def load(path: str | Path, *, repair: bool = False) -> Scene:
+def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) -> Scene:
     """The scene of a file or folder of any format. Raises FileError naming the file and its fault.
 
-    Values that are not finite are a fault; with `repair` such Gaussians and points are left out instead.
+    `axes`: the world of the file where it is not its format's own. Values that are not finite are a fault; with `repair` such Gaussians and
+    points are left out instead.
     """
     from recon.io.axes import move, world_matrix
     from recon.io.content import check_loaded
@@ -119,7 +120,7 @@ def load(path: str | Path, *, repair: bool = False) -> Scene:
     except MemoryError as error:
         raise fault(path, "needs more memory than there is") from error
     scene = check_loaded(scene, path, repair)
-    return move(scene, world_matrix(entry.axes).T)
+    return move(scene, world_matrix(axes or entry.axes).T)
 
 
 def find_for_reading(path: Path) -> Format:

@@ -35,6 +35,13 @@ def _format(
 
 
 TABLE = (  # longer names first: the first that fits a file's name decides
+    _format("compressed.ply", "scene.compressed.ply", "Gaussians of PlayCanvas and SuperSplat, 4 times smaller than ply",
+            {"splats": "compressed_ply"}, "any_ply"),
+    _format("splat", "scene.splat", "Gaussians in 32 bytes each, without harmonics", {"splats": "splat"}, "splat", sh_degree=0),
+    _format("spz", "scene.spz", "Niantic's Gaussians, about 10 times smaller than ply", {"splats": "spz"}, "spz", axes="y-up"),
+    _format("sog", "scene.sog", "PlayCanvas' Gaussians as pictures, 15 to 20 times smaller than ply", {"splats": "sog"}, "sog"),
+    _format("meta.json", "sog/meta.json", "the same as loose pictures in the folder of meta.json", {"splats": "sog"}, "sog"),
+    _format("ksplat", "scene.ksplat", "Gaussians of mkkellogg's viewer", {}, "ksplat"),
     _format("points.ply", "scene.points.ply", "points with colours, normals and confidence", {"points": "point_ply"}, "any_ply"),
     _format("mesh.ply", "scene.mesh.ply", "triangles with colours", {"mesh": "point_ply"}, "any_ply"),
     _format("ply", "scene.ply", "3D Gaussians (INRIA's layout); a mesh or points where there are none",

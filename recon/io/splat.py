@@ -1,0 +1,42 @@
+"""The .splat file of antimatter15's viewer: 32 bytes a Gaussian, no header, no spherical harmonics beyond the constant one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recon.io.content import SH_DC, dc_colors, no_cameras
+from recon.io.files import fault, whole_file
+from recon.io.options import Options
+from recon.io.splat_ply import unit_quats
+from recon.scene import Gaussians, Scene
+
+RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("color", "u1", 4), ("quat", "u1", 4)])
+
+
+def write(gaussians: Gaussians, path: Path, options: Options) -> None:
+    """Writes the Gaussians in their order; colours and opacities get 8 bits, rotations 8 bits a component."""
+    out = np.empty(len(gaussians), RECORD)
+    out["means"], out["scales"] = gaussians.means.float().numpy(), gaussians.scales.float().numpy()
+    out["color"][:, :3] = np.rint(dc_colors(gaussians).float().numpy() * 255)
+    out["color"][:, 3] = np.rint(gaussians.opacities.float().clamp(0, 1).numpy() * 255)
+    out["quat"] = np.clip(np.rint(unit_quats(gaussians.quats.float().numpy()) * 128 + 128), 0, 255)
+    with whole_file(path) as temporary:
+        out.tofile(temporary)
+
+
+def read(path: Path) -> Scene:
+    """The Gaussians of a .splat file. Raises FileError for a size that is no multiple of 32."""
+    size = path.stat().st_size
+    if size % RECORD.itemsize:
+        raise fault(path, f"is {size} bytes long, wanted a multiple of {RECORD.itemsize}; it is cut off or no .splat file")
+    rows = np.fromfile(path, RECORD)
+    color = rows["color"].astype(np.float32) / 255
+    quats = unit_quats((rows["quat"].astype(np.float32) - 128) / 128, positive=False)
+    parts = {
+        "means": np.ascontiguousarray(rows["means"]), "scales": np.ascontiguousarray(rows["scales"]), "quats": quats,
+        "opacities": color[:, 3].copy(), "sh": ((color[:, :3] - 0.5) / SH_DC)[:, None],
+    }  # fmt: skip
+    return Scene(cameras=no_cameras(), gaussians=Gaussians(**{k: torch.from_numpy(v) for k, v in parts.items()}))
