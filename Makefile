@@ -1,7 +1,33 @@
-.venv/installed: pyproject.toml
-	python3 -m venv .venv
-	.venv/bin/pip install -q torch==2.13.0 numpy opencv-python-headless scipy pytest hypothesis pillow pillow-heif safetensors tqdm numba
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check app bench
+
+setup: $(BIN)/.installed-dev
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
 	touch $@
 
-test: .venv/installed
-	.venv/bin/python -m pytest -q
+$(BIN)/.installed-dev: $(BIN)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt --group dev
+	touch $@
+
+demo: $(BIN)/.installed
+	$(BIN)/recon demo -o out
+
+test: $(BIN)/.installed-dev
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(BIN)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+app: $(BIN)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[app]"
+	$(BIN)/python -m recon.app
+
+bench: $(BIN)/.installed-dev
+	$(BIN)/python -m tests.bench

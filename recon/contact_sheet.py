@@ -84,7 +84,7 @@ def _photo_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]
     mask = scene.images.mask[chosen].cpu().numpy()
     tiles = []
     for k, v in enumerate(chosen):
-        picture = np.where(mask[k][..., None], rgb[k], np.uint8(BACKGROUND))
+        picture = np.where(mask[k][..., None], rgb[k], np.array(BACKGROUND, np.uint8))
         by, confidence = scene.cameras.placed_by[v], float(scene.cameras.confidence[v])
         tiles.append((picture, f"{scene.images.names[v]}: {by} {confidence:.2f}"))
     return tiles
@@ -115,7 +115,7 @@ def _coloured(values: np.ndarray, mask: np.ndarray, low: float, high: float, tab
     scaled = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
     codes = {"magma": cv2.COLORMAP_MAGMA, "viridis": cv2.COLORMAP_VIRIDIS}
     colours = cv2.applyColorMap((scaled * 255).round().astype(np.uint8), codes[table])[..., ::-1]
-    return np.where(mask[..., None], colours, np.uint8(BACKGROUND))
+    return np.where(mask[..., None], colours, np.array(BACKGROUND, np.uint8))
 
 
 def new_views(scene: Scene) -> list[tuple[np.ndarray, str]]:
@@ -184,6 +184,6 @@ def rasterise(points: torch.Tensor, colours: torch.Tensor, K: torch.Tensor, worl
     inside = np.flatnonzero((x >= 0) & (x < 2 * width) & (y >= 0) & (y < 2 * height))
     rank[y[inside], x[inside]] = inside  # of several points in one pixel the last one stays
     rank = cv2.dilate(rank, np.ones((3, 3), np.uint8)).astype(np.int64)
-    canvas = np.full((2 * height, 2 * width, 3), np.uint8(BACKGROUND))
+    canvas = np.full((2 * height, 2 * width, 3), np.array(BACKGROUND, np.uint8))
     canvas[rank >= 0] = rgb[rank[rank >= 0]]
     return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)

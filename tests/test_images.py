@@ -47,7 +47,7 @@ def test_kinds_of_files(tmp_path, name):
 def test_modes(tmp_path, mode):
     picture = smooth(96, 128)
     if mode == "I;16":
-        image = Image.fromarray((picture[..., 0].astype(np.uint16) * 257))
+        image = Image.fromarray(picture[..., 0].astype(np.uint16) * 257)
     else:
         image = Image.fromarray(picture).convert(mode)
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
@@ -237,7 +237,7 @@ def test_a_truncated_jpeg(tmp_path, sample_photos, share):
 
 def test_a_text_file_called_jpg(tmp_path):
     (tmp_path / "a.jpg").write_text("not a picture")
-    with pytest.raises(ReconError, match="it is no picture; allowed: .jpg"):
+    with pytest.raises(ReconError, match="it is no picture; allowed"):
         load_images([tmp_path / "a.jpg"])
 
 
