@@ -87,7 +87,8 @@ def _kind(scene: Scene, entry: Format, kind: Kind | None, path: Path) -> Kind:
     if "scene" in entry.writers:
         return "scene"
     there = holds(scene)
-    return next((k for k in entry.writers if k in there), None) or next(iter(entry.writers))
+    kinds = list(entry.writers)
+    return next((k for k in kinds if k in there), kinds[0])
 
 
 def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) -> Scene:
@@ -105,7 +106,9 @@ def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) ->
     entry = find_for_reading(path)
     if entry.reader is None:
         raise fault(path, f"cannot be read: {entry.name} files are only written")
-    if path.is_dir() and not entry.folder:
+    if path.is_dir() and entry.name in ("meta.json", "transforms.json"):
+        path = path / entry.name
+    elif path.is_dir() and not entry.folder:
         raise fault(path, f"is a folder, wanted a {entry.name} file")
     try:
         scene = import_module(f"recon.io.{entry.reader}").read(path)
@@ -129,6 +132,9 @@ def find_for_reading(path: Path) -> Format:
         return find(path)
     if any((path / below / f"cameras{ending}").is_file() for below in (".", "sparse/0", "sparse", "0") for ending in (".txt", ".bin")):
         return named("colmap")
+    for inner, name in (("depth.json", "depth_npy"), ("meta.json", "meta.json"), ("transforms.json", "transforms.json")):
+        if (path / inner).is_file():
+            return named(name)
     return find(path)
 
 

@@ -180,7 +180,7 @@ def _harmonics(path: Path, meta: dict[str, Any], picture: Callable[..., np.ndarr
     else:  # version 1 says it by the picture's width
         shape = part.get("shape")
         size = shape[1] // 3 if isinstance(shape, list) and len(shape) == 2 and isinstance(shape[1], int) else None
-    if size not in BANDS.values() or len(flat) % (size * PALETTE_COLUMNS):
+    if size is None or size not in BANDS.values() or len(flat) % (size * PALETTE_COLUMNS):
         raise fault(path, f"has harmonics of {part.get('bands', part.get('shape'))!r} in {len(flat)} pixels")
     flat = flat[:, :3].reshape(-1, size, 3)
     if "codebook" in part:

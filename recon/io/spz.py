@@ -46,7 +46,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
         with whole_file(path) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             file.write(header)
             for stream in streams:
-                file.write(memoryview(stream).cast("B"))
+                file.write(stream.data)
         return
     zstd = _zstandard()
     packed = [zstd.ZstdCompressor(level=12).compress(stream.tobytes()) for stream in streams]
@@ -70,7 +70,7 @@ def fraction_bits(means: np.ndarray) -> int:
     far = float(np.abs(means).max(initial=0))
     if far >= 2**23 - 1:
         raise ReconError(f"a Gaussian lies at {far:g} units, and spz holds at most {2**23 - 2}; unit_scale can shrink the scene")
-    return min(MOST_BITS, int(math.floor(math.log2((2**23 - 1) / max(far, 1e-6)))))
+    return min(MOST_BITS, math.floor(math.log2((2**23 - 1) / max(far, 1e-6))))
 
 
 def _encode(g: Gaussians, version: int) -> list[np.ndarray]:

@@ -34,6 +34,7 @@ def _format(
     )
 
 
+USD: dict[Kind, str] = {"mesh": "usd", "splats": "usd", "points": "usd"}
 TABLE = (  # longer names first: the first that fits a file's name decides
     _format("compressed.ply", "scene.compressed.ply", "Gaussians of PlayCanvas and SuperSplat, 4 times smaller than ply",
             {"splats": "compressed_ply"}, "any_ply"),
@@ -51,6 +52,16 @@ TABLE = (  # longer names first: the first that fits a file's name decides
     _format("glb", "scene.glb", "glTF mesh; points or Gaussians where there is none",
             {"mesh": "glb", "points": "glb", "splats": "glb"}, "glb", axes="y-up"),
     _format("gltf", "scene.gltf", "as glb, in text with its data inside", {"mesh": "glb", "points": "glb", "splats": "glb"}, "glb", axes="y-up"),
+    _format("obj", "scene.obj", "Wavefront mesh or points with colours", {"mesh": "obj", "points": "obj"}, "obj", axes="y-up"),
+    _format("usda", "scene.usda", "USD stage in text: mesh, Gaussians (ParticleField3DGaussianSplat) or points", USD, None, axes="y-up"),
+    _format("usdc", "scene.usdc", "USD stage, binary", USD, None, axes="y-up"),
+    _format("usdz", "scene.usdz", "USD stage for Apple's Quick Look and others", USD, None, axes="y-up"),
+    _format("transforms.json", "nerfstudio/transforms.json", "nerfstudio's cameras, photos and points", {"scene": "transforms_json"},
+            "transforms_json", axes="z-up"),
+    _format("cameras.json", "cameras.json", "cameras as INRIA's viewers and SuperSplat read them", {"scene": "cameras_json"}, "cameras_json"),
+    _format("depth_png", "depth_png", "folder of 16-bit depth maps and confidences with cameras", {"scene": "depth"}, "depth", folder=True),
+    _format("depth_exr", "depth_exr", "the same as float EXR", {"scene": "depth"}, "depth", folder=True),
+    _format("depth_npy", "depth_npy", "the same as float32 npy", {"scene": "depth"}, "depth", folder=True),
     _format("colmap_binary", "colmap_binary", "COLMAP's binary folder", {"scene": "colmap"}, "colmap", folder=True),
     _format("colmap", "colmap", "COLMAP's text folder: cameras, tracks and images", {"scene": "colmap"}, "colmap", folder=True),
     _format("npz", "scene.npz", "the whole scene, lossless", {"scene": "npz"}, "npz"),

@@ -1,0 +1,150 @@
+"""nerfstudio's transforms.json (also instant-ngp's): a camera for each frame with its own lens, the photos and the points beside it.
+
+The file's world is z-up and its cameras have OpenGL axes (x right, y up, z back); pixel (0, 0) is centred at (0.5, 0.5) as in COLMAP, whose
+numbers nerfstudio takes over unchanged. `applied_transform` says how the file's world came from the scene's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recon.io.axes import world_matrix
+from recon.io.content import points_of
+from recon.io.files import fault, inside, read_json, whole_folder
+from recon.io.options import Options
+from recon.io.views import cameras_of, views_of, write_pictures
+from recon.scene import Scene, Tracks
+
+GL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV camera axes from OpenGL's
+LENS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
+DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+
+
+def write(scene: Scene, path: Path, options: Options) -> None:
+    """Writes the file, images/ and points.ply into its folder; the scene has been turned to z-up. Views without a place are left out."""
+    from recon.io import point_ply
+
+    views = views_of(scene, path)
+    frames = []
+    for view in views:
+        K = view.camera.K[0].double().tolist()
+        lens = dict(zip(LENS, (K[0][0], K[1][1], K[0][2], K[1][2], view.camera.width, view.camera.height), strict=True))
+        matrix = view.camera.cam_to_world[0].double().numpy() @ GL
+        frames.append({"file_path": f"images/{view.name}", **lens, "transform_matrix": matrix.tolist()})
+    A = np.c_[world_matrix(options.axes).numpy() * options.unit_scale, np.zeros(3)]
+    content: dict[str, Any] = {"camera_model": "OPENCV", **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0), "applied_transform": A.tolist()}
+    points = points_of(scene)
+    with whole_folder(path.parent) as folder:
+        if points is not None:
+            content["ply_file_path"] = "points.ply"
+            fine = points.points.isfinite().all(1)
+            colors = None if points.colors is None else points.colors[fine]
+            point_ply.write(replace(points, points=points.points[fine], colors=colors, normals=None, confidence=None), folder / "points.ply", options)
+        write_pictures(views, folder / "images")
+        (folder / path.name).write_text(json.dumps({**content, "frames": frames}, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def read(path: Path) -> Scene:
+    """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError, also for distorted lenses."""
+    content = read_json(path)
+    frames = content.get("frames") if isinstance(content, dict) else None
+    if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
+        raise fault(path, "is no transforms.json: it has no list of frames")
+    back = _applied(path, content)
+    Ks, poses, widths, heights, names = [], [], [], [], []
+    for frame in frames:
+        K, width, height = _lens(path, {**content, **frame})
+        matrix = _matrix(path, frame.get("transform_matrix"), "a transform_matrix")
+        pose = back @ matrix @ GL
+        pose[:3, :3] /= abs(np.linalg.det(pose[:3, :3])) ** (1 / 3) or 1
+        Ks.append(K)
+        poses.append(pose)
+        widths.append(width)
+        heights.append(height)
+        names.append(Path(str(frame.get("file_path", f"view_{len(names):03d}"))).name)
+    if not frames:
+        raise fault(path, "has no frames")
+    cameras = cameras_of(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights)
+    return Scene(cameras=cameras, tracks=_points(path, content, back), report={"names": names})
+
+
+def _applied(path: Path, content: dict[str, Any]) -> np.ndarray:  # [4, 4]
+    """From the file's world to the z-up turn of the scene's world: the unit matrix unless the file says how its world came about."""
+    applied = content.get("applied_transform")
+    if applied is None:
+        return np.eye(4)
+    A = _matrix(path, [*applied, [0, 0, 0, 1]] if isinstance(applied, list) and len(applied) == 3 else applied, "an applied_transform")
+    if abs(np.linalg.det(A[:3, :3])) < 1e-12:
+        raise fault(path, "has an applied_transform that flattens the world")
+    Z = np.eye(4)
+    Z[:3, :3] = world_matrix("z-up").numpy()
+    return Z @ np.linalg.inv(A)
+
+
+def _matrix(path: Path, value: Any, what: str) -> np.ndarray:
+    try:
+        out = np.array(value, float)
+    except (TypeError, ValueError):
+        out = np.zeros(0)
+    if out.shape != (4, 4) or not np.isfinite(out).all():
+        raise fault(path, f"has {what} that is not 4 x 4 numbers")
+    return out
+
+
+def _lens(path: Path, frame: dict[str, Any]) -> tuple[np.ndarray, int, int]:
+    """K [3, 3], width and height of a frame, whose own values come before the file's."""
+    number = lambda key: float(frame[key]) if isinstance(frame.get(key), int | float) else None
+    if any(number(key) for key in DISTORTION) or frame.get("camera_model", "OPENCV") not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
+        raise fault(path, f"has a distorted {frame.get('camera_model', 'OPENCV')} lens; wanted pinholes (undistort the photos first)")
+    width, height = number("w"), number("h")
+    if width is None or height is None:
+        width, height = _size(path, frame.get("file_path"))
+    focal_x, focal_y = number("fl_x"), number("fl_y")
+    angle_x, angle_y = number("camera_angle_x"), number("camera_angle_y")
+    if focal_x is None and angle_x is not None and 0 < angle_x < math.pi:
+        focal_x = 0.5 * width / math.tan(0.5 * angle_x)
+    if focal_y is None and angle_y is not None and 0 < angle_y < math.pi:
+        focal_y = 0.5 * height / math.tan(0.5 * angle_y)
+    if focal_x is None:
+        raise fault(path, "has a frame without fl_x or camera_angle_x")
+    cx, cy = number("cx"), number("cy")
+    cx, cy = width / 2 if cx is None else cx, height / 2 if cy is None else cy
+    return np.array([[focal_x, 0, cx], [0, focal_y or focal_x, cy], [0, 0, 1]]), int(width), int(height)
+
+
+def _size(path: Path, name: Any) -> tuple[float, float]:
+    """Width and height of a frame's picture, for files that do not say them."""
+    from PIL import Image
+
+    for ending in ("", ".png", ".jpg"):
+        file = inside(path, path.parent, f"{str(name).removeprefix('./')}{ending}")
+        if file.is_file():
+            try:
+                with Image.open(file) as image:
+                    return image.width, image.height
+            except OSError as error:
+                raise fault(path, f"names the picture {name!r}, which cannot be read: {error}") from error
+    raise fault(path, f"says no w and h, and its picture {name!r} is not there")
+
+
+def _points(path: Path, content: dict[str, Any], back: np.ndarray) -> Tracks | None:
+    name = content.get("ply_file_path")
+    if name is None or not (file := inside(path, path.parent, name)).is_file():
+        return None
+    from recon.io import any_ply
+
+    scene = any_ply.read(file)
+    cloud = points_of(scene)
+    if cloud is None or scene.tracks is None:
+        return None
+    points = cloud.points @ torch.from_numpy(back[:3, :3].T).float() + torch.from_numpy(back[:3, 3]).float()
+    return replace(scene.tracks, points=points)
+
+
