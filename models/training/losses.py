@@ -117,7 +117,7 @@ def total_loss(net: ReconSmall, out: dict[str, Tensor], batch: dict) -> tuple[Te
     target = lens_target(batch["focal"], height, width, net.params.lens_bins, net.params.lens_range)
     lens = -(target * out["lens"].log_softmax(-1)).sum(-1).mean()
     validity = F.binary_cross_entropy_with_logits(out["validity"], (~batch["sky"]).float())
-    loss = local + common + 0.2 * slope + (0.2 * coarse + 0.2 * second + 0.15 * fine) / max(n, 1) + 0.1 * lens + 0.1 * validity
+    loss = local + common + 0.2 * slope + (0.2 * coarse + 0.2 * second + 0.15 * fine) / max(n, 1) + 0.3 * lens + 0.1 * validity
     parts = dict(
         loss=loss, local=local_error, common=common_error, slope=slope, coarse=coarse / max(n, 1), second=second / max(n, 1),
         fine=fine / max(n, 1), hits=hits / max(n, 1), hits2=hits2 / max(n, 1), lens=lens, validity=validity,

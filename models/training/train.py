@@ -34,9 +34,9 @@ class TrainOptions:
     minutes: float
     done_minutes: float = 0.0
     total_minutes: float = 0.0  # 0: this run is all there is
-    side: int = 224  # pictures have about side^2 pixels, whatever their aspect
+    sides: tuple[int, ...] = (224,)  # pictures have about side^2 pixels, whatever their aspect; one is drawn a step
     pixels: int = 256 * 224 * 224  # per step and GPU, whatever the number of views
-    views: tuple[int, ...] = (2, 2, 2, 3, 4)  # one is drawn a step
+    views: tuple[int, ...] = (1, 2, 2, 2, 2, 3, 4)  # one is drawn a step
     lr: float = 1e-3
     warmup: int = 200
     ema_steps: int = 300  # the average reaches back about so far
@@ -62,7 +62,8 @@ def batch_shapes(options: TrainOptions) -> Iterator[BatchShape]:
     while True:
         views = draw.choice(options.views)
         aspect = draw.choices(ASPECTS, ASPECT_SHARE)[0]
-        width, height = (max(2, round(options.side * a / PATCH)) * PATCH for a in (math.sqrt(aspect), math.sqrt(1 / aspect)))
+        side = draw.choice(options.sides)
+        width, height = (max(2, round(side * a / PATCH)) * PATCH for a in (math.sqrt(aspect), math.sqrt(1 / aspect)))
         yield BatchShape(scenes=max(1, options.pixels // (views * height * width)), views=views, height=height, width=width)
 
 

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     log = args.output.with_suffix(".jsonl")
     options = TrainOptions(
-        minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, side=args.side, pixels=args.pixels, lr=args.lr,
+        minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides), pixels=args.pixels, lr=args.lr,
         compile=device != "cpu", seed=args.seed, save=args.output, log=log,
     )  # fmt: skip
     train(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
