@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recon.pose import rotation, skew
+from recon.pose import PRIOR_WEIGHT, rotation, skew
 from recon.tracks import Observations
 
 
@@ -82,7 +82,7 @@ def moved(rig: Rig, points: np.ndarray, dc: np.ndarray, dp: np.ndarray) -> tuple
 
 
 def adjust(rig: Rig, points: np.ndarray, o: Observations, *, free: np.ndarray, focal_free: np.ndarray, sigma: float = 0.35,
-           prior_weight: float = 0.0225, threshold_px: float = 1.0, shared_focal: bool = True, rounds: int = 15) -> tuple[Rig, np.ndarray]:
+           prior_weight: float = PRIOR_WEIGHT, threshold_px: float = 1.0, shared_focal: bool = True, rounds: int = 15) -> tuple[Rig, np.ndarray]:
     """The rig and points after adjustment; free [V] poses move, focal_free [V] focals move; `points` [o.count, 3] must be finite.
 
     The loss is sum log1p((error / threshold)^2) + prior_weight * observations per view * (log focal / sigma)^2. R turns as exp(w) R.
