@@ -167,7 +167,10 @@ def launch(kernel: Any, grid: int | tuple[int, ...], block: int | tuple[int, ...
 
 @lru_cache(maxsize=64)
 def _stream(handle: int) -> Any:
-    return _cuda_core().Stream.from_handle(handle)
+    core = _cuda_core()
+    if handle == LEGACY_STREAM and hasattr(core, "LEGACY_DEFAULT_STREAM"):
+        return core.LEGACY_DEFAULT_STREAM
+    return core.Stream.from_handle(handle)
 
 
 def _argument(value: Any) -> Any:

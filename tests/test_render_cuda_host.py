@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ from recon.render_options import RenderOptions
 from recon.render_torch import render_torch
 from recon.scene import Cameras, Gaussians
 
+spec = importlib.util.spec_from_file_location("render_scenes", Path(__file__).parent / "bench" / "render_scenes.py")
+assert spec is not None and spec.loader is not None
+scenes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(scenes)
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not here")
 
 
@@ -118,6 +123,16 @@ def test_nothing_to_see(launch: render_cuda.Launch) -> None:
         behind = replace(gaussians, means=gaussians.means * torch.tensor([1.0, 1, -1]))
         got, pairs = render_cuda.draw(launch, behind, camera(40, 20), options, 1000)
         assert int(pairs[0]) == 0 and bool((got.alpha == 0).all()) and torch.equal(got.color[0, 3, 4], torch.tensor([0.2, 0.5, 0.9]))
+
+
+@pytest.mark.parametrize("seed", range(48, 60))  # every kind, at degree 4
+def test_random_scenes(launch: render_cuda.Launch, seed: int) -> None:
+    _, gaussians, cameras = scenes.random_scene(seed)
+    options = RenderOptions(antialiased=seed % 2 == 0)
+    got, _ = render_cuda.draw(launch, gaussians, cameras, options, 200_000)
+    wanted = render_torch(gaussians, cameras, options)
+    assert scenes.psnr(got.color, wanted.color) > 70
+    assert scenes.off_depths(got.depth, wanted.depth, wanted.alpha) < 5e-3
 
 
 def test_too_little_room_is_counted(launch: render_cuda.Launch) -> None:
