@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 from recon.errors import FileError, ReconError
 from recon.io.files import fault
 from recon.io.options import Axes, Encoding, Kind, Options
+from recon.io.presets import save_for
 from recon.io.table import TABLE, Format, find, named
 
 if TYPE_CHECKING:
     from recon.scene import Scene
 
-__all__ = ["convert", "file_name", "formats", "load", "save"]
+__all__ = ["convert", "file_name", "formats", "load", "save", "save_for"]
 
 # What parsing bytes of a stranger can raise beyond our own checks; `load` makes one clear error of each.
 PARSING = (
@@ -87,8 +88,8 @@ def _kind(scene: Scene, entry: Format, kind: Kind | None, path: Path) -> Kind:
     if "scene" in entry.writers:
         return "scene"
     there = holds(scene)
-    kinds = list(entry.writers)
-    return next((k for k in kinds if k in there), kinds[0])
+    fitting: list[Kind] = [k for k in entry.writers if there.count(k)]
+    return fitting[0] if fitting else next(iter(entry.writers))
 
 
 def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) -> Scene:
@@ -101,6 +102,12 @@ def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) ->
     from recon.io.content import check_loaded
 
     path = Path(path)
+    entry, scene = read_unchecked(path)
+    return move(check_loaded(scene, path, repair), world_matrix(axes or entry.axes).T)
+
+
+def read_unchecked(path: Path) -> tuple[Format, Scene]:
+    """The format of a file and its scene as the file has it: in the file's axes, values that are not finite included. Raises FileError."""
     if not path.exists():
         raise fault(path, "there is no such file")
     entry = find_for_reading(path)
@@ -111,7 +118,7 @@ def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) ->
     elif path.is_dir() and not entry.folder:
         raise fault(path, f"is a folder, wanted a {entry.name} file")
     try:
-        scene = import_module(f"recon.io.{entry.reader}").read(path)
+        return entry, import_module(f"recon.io.{entry.reader}").read(path)
     except FileError:
         raise
     except OSError as error:
@@ -122,8 +129,6 @@ def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) ->
         raise fault(path, f"is no readable {entry.name} file: {type(error).__name__}: {error}") from error
     except MemoryError as error:
         raise fault(path, "needs more memory than there is") from error
-    scene = check_loaded(scene, path, repair)
-    return move(scene, world_matrix(axes or entry.axes).T)
 
 
 def find_for_reading(path: Path) -> Format:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,6 @@ def finite_points(cloud: PointCloud, path: Path) -> PointCloud:
 
 def check_loaded(scene: Scene, path: Path, repair: bool) -> Scene:
     """The scene of a file, its values checked: without what is not finite if `repair`, otherwise FileError tells of it."""
-    from dataclasses import replace
-
     parts: dict[str, Any] = {}
     if scene.gaussians is not None:
         fine = valid_rows(scene.gaussians)
@@ -154,8 +152,6 @@ def _tell(path: Path, fine: Tensor, what: str, repair: bool) -> None:
 
 def sh_within(gaussians: Gaussians, degree: int, path: Path) -> Gaussians:
     """The Gaussians with spherical harmonics of at most `degree`; a warning tells of a cut."""
-    from dataclasses import replace
-
     if degree not in range(5):
         raise ReconError(f"sh_degree is {degree}, wanted 0 to 4")
     bases = (degree + 1) ** 2
@@ -163,3 +159,9 @@ def sh_within(gaussians: Gaussians, degree: int, path: Path) -> Gaussians:
         return gaussians
     log.warning("%s: spherical harmonics are cut to degree %d", path, degree)
     return replace(gaussians, sh=gaussians.sh[:, :bases])
+
+
+def pad_sh(gaussians: Gaussians, degree: int) -> Gaussians:
+    """The same Gaussians with spherical harmonics of at least `degree`, the new ones zero."""
+    missing = (degree + 1) ** 2 - gaussians.sh.shape[1]
+    return gaussians if missing <= 0 else replace(gaussians, sh=torch.nn.functional.pad(gaussians.sh, (0, 0, 0, missing)))

@@ -5,6 +5,7 @@ The caller has turned the content into glTF's axes. Vertex colours are linear in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,14 +225,8 @@ def _placed(document: Document, content: Any, matrix: np.ndarray) -> Any:
         field = "vertices" if isinstance(content, Mesh) else "points"
         flipped = isinstance(content, Mesh) and np.linalg.det(A) < 0
         faces = {"faces": content.faces.flip(1)} if flipped else {}
-        content = _replace(content, **{field: getattr(content, field) @ torch.from_numpy(A.T).float()}, normals=None, **faces)
-    return _replace(content, **{field: getattr(content, field) + t})
-
-
-def _replace(content: Any, **values: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(content, **values)
+        content = replace(content, **{field: getattr(content, field) @ torch.from_numpy(A.T).float()}, normals=None, **faces)
+    return replace(content, **{field: getattr(content, field) + t})
 
 
 def _all_or_none(parts: list[torch.Tensor | None]) -> torch.Tensor | None:

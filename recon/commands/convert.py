@@ -1,0 +1,52 @@
+"""A file of one format to another: the ends of the names decide the formats, or --for names the program that shall open the result."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recon.commands import UsageError
+from recon.commands.output import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from recon.io import formats
+    from recon.io.presets import PROGRAMS
+
+    names = "\n".join(f"  {name:<16}{text}" for name, text in formats().items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"formats (the end of the target's name):\n{names}\n\nksplat is only read, USD only written."
+    parser.add_argument("source", help="a file, or the folder of a COLMAP model, SOG or depth maps")
+    parser.add_argument("target", nargs="?", help="a file name; with --for a folder (default: the source's)")
+    parser.add_argument("--for", dest="program", choices=list(PROGRAMS), help="choose format, axes, units and harmonics for this program")
+    parser.add_argument("--kind", choices=("splats", "mesh", "points"), help="what to write where the target could hold several")
+    parser.add_argument("--axes", choices=("opencv", "y-up", "z-up", "unity", "unreal"), help="world of the target (default: its format's)")
+    parser.add_argument("--source-axes", choices=("opencv", "y-up", "z-up"), help="world of the source (default: its format's)")
+    parser.add_argument("--unit-scale", type=float, default=1.0, help="target units per source unit (100: metres to centimetres)")
+    parser.add_argument("--sh-degree", type=int, choices=range(5), help="highest degree of spherical harmonics (default: 3)")
+    parser.add_argument("--repair", action="store_true", help="leave out what is not finite instead of stopping")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.target is None and args.program is None:
+        raise UsageError("a target is missing: recon convert SOURCE TARGET, or recon convert SOURCE --for PROGRAM")
+    from recon import io
+    from recon.errors import FileError
+    from recon.io.table import find
+
+    if args.program is None:
+        try:
+            find(Path(args.target))
+        except FileError as error:
+            raise UsageError(str(error)) from error
+    source = Path(args.source)
+    scene = io.load(source, axes=args.source_axes, repair=args.repair)
+    if args.program:
+        folder = Path(args.target) if args.target else source.parent / f"{source.name.split('.')[0]}_{args.program}"
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [str(path) for path in io.save_for(scene, folder, args.program)]
+    else:
+        io.save(scene, str(args.target), kind=args.kind, axes=args.axes, unit_scale=args.unit_scale, sh_degree=args.sh_degree)
+        written = [str(args.target)]
+    say(args, {"files": written}, written)
+    return 0
