@@ -37,7 +37,7 @@ def _recon_small() -> ModelSpec:
 MODELS = {DEFAULT: _recon_small}  # name -> function that makes the ModelSpec
 
 
-def spec(name: str) -> ModelSpec:
+def model_spec(name: str) -> ModelSpec:
     """The table entry of a model; ReconError for an unknown name."""
     from recon.errors import ReconError
 
@@ -56,7 +56,7 @@ def load_model(name: str = DEFAULT, *, weights: str | Path | None = None, device
 
     from recon.weights import load_into
 
-    entry = spec(name)
+    entry = model_spec(name)
     net = entry.build(params or entry.params)
     if weights != "random":
         load_into(net, entry.weights.path() if weights is None else weights)

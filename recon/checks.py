@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.errors import ReconError
+
 if TYPE_CHECKING:
     from recon.scene import Images, Scene
 
@@ -33,20 +35,40 @@ def blur(photo: np.ndarray) -> float:  # [h, w, 3] uint8
     return worst
 
 
-def photo_warnings(images: Images) -> list[str]:
-    """One line for each blurred photo and each pair of photos that are the same."""
+def same_photos(images: Images) -> list[tuple[int, int]]:
+    """Pairs (i, j), j < i, of views that show the same photo."""
     import cv2
 
+    thumbnails = [cv2.resize(p, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255 for p in images.photos]
+    pairs = [(i, j) for i in range(len(thumbnails)) for j in range(i)]
+    return [(i, j) for i, j in pairs if float(np.abs(thumbnails[i] - thumbnails[j]).mean()) < SAME_PHOTO]
+
+
+def refuse_copies(images: Images) -> None:
+    """Raises ReconError when all of several photos are the same one."""
+    first = {i for i, j in same_photos(images) if j == 0}
+    if len(images) > 1 and len(first) == len(images) - 1:
+        raise ReconError(f"all {len(images)} photos are the same picture ({images.names[0]}); give photos from different places, or that one alone")
+
+
+def refuse_strangers(scene: Scene) -> None:
+    """Raises ReconError when matches hold not one of several views: nothing says that the photos show one scene."""
+    if len(scene) > 1 and not {"matches", "given"} & set(scene.cameras.placed_by):
+        raise ReconError(
+            f"no two of the {len(scene)} photos share reliable matches: they show different scenes, too different views of one, or surfaces "
+            "without texture; `--matches none` places them roughly, by the network alone"
+        )
+
+
+def photo_warnings(images: Images) -> list[str]:
+    """One line for each blurred photo and each pair of photos that are the same."""
     lines = []
     for name, photo in zip(images.names, images.photos, strict=False):
         amount = blur(photo)
         if amount > MOST_BLUR:
             lines.append(f"{name} is blurred ({amount:.2f}; sharp photos stay below {MOST_BLUR}): its matches and depth will be poor")
-    thumbnails = [cv2.resize(p, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255 for p in images.photos]
-    for i, first in enumerate(thumbnails):
-        for j in range(i):
-            if float(np.abs(first - thumbnails[j]).mean()) < SAME_PHOTO:
-                lines.append(f"{images.names[i]} and {images.names[j]} are the same photo: depth needs photos from different places")
+    for i, j in same_photos(images):
+        lines.append(f"{images.names[i]} and {images.names[j]} are the same photo: depth needs photos from different places")
     return lines
 
 

@@ -83,6 +83,7 @@ def _failure(error: BaseException) -> tuple[int, str] | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads spin while they wait: on busy cores that costs more than all the work
     try:
         code = _run(given)
         sys.stdout.flush()

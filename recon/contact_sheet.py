@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import torch
 
 from recon.errors import ReconError
 from recon.geometry import project
+from recon.io.files import whole_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,12 +33,8 @@ def save_contact_sheet(scene: Scene, path: str | Path) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
     if kind is None:
         raise ReconError(f"a contact sheet cannot be written as {path.name}; allowed: .png, .jpg")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(temporary, kind, **({"quality": 90} if kind == "JPEG" else {}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        sheet.save(temporary, kind, quality=90)
 
 
 def contact_sheet(scene: Scene) -> Image:

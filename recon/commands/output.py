@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,9 +59,7 @@ def finite(value: Any) -> Any:
 
 def write_json(value: dict[str, Any], path: Path) -> None:
     """A JSON file, written whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    from recon.io.files import whole_file
+
+    with whole_file(path) as temporary:
         temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> int:
-    """The whole job; exit code 1 when not even two of several photos could be placed."""
+    """The whole job, from files to files."""
+    formats = parse_formats(args.formats)
     clock = Clock(progress(args))
     clock("imports", 0.0)
-    formats = parse_formats(args.formats)
+    from recon.checks import photo_warnings, refuse_copies, refuse_strangers, scene_warnings
     from recon.images import load_images
     from recon.models import load_model
     from recon.reconstruct import check_resolution, pick_device, reconstruct
@@ -52,20 +54,20 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     check_resolution(args.resolution)
     clock("photos", 0.0)
     images = load_images(photos, long_side=args.resolution)
-    folder = writable_folder(Path(args.output))
-    clock("weights", 0.05)
-    net = load_model(args.model, weights=args.weights, device=pick_device(args.device))
-    scene = reconstruct(images, model=net, matches=args.matches, progress=clock.part(0.1, 0.9), seed=args.seed)
-    clock("files", 0.9)
-    from recon.checks import photo_warnings, scene_warnings
-
-    warnings = [*photo_warnings(images), *scene_warnings(scene)]
-    files = write_scene(scene, folder, formats)
-    clock("done", 1.0)
-    record = {**facts(scene), **provenance(args), "seconds": clock.seconds(), "warnings": warnings}
-    write_json({**record, "files": files}, folder / "report.json")
-    files.append(str(folder / "report.json"))
-    say(args, {**record, "files": files}, _lines(record, files))
+    refuse_copies(images)
+    with writable_folder(Path(args.output)) as folder:
+        clock("weights", 0.05)
+        net = load_model(args.model, weights=args.weights, device=pick_device(args.device))
+        scene = reconstruct(images, model=net, matches=args.matches, progress=clock.part(0.1, 0.9), seed=args.seed)
+        if args.matches != "none":
+            refuse_strangers(scene)
+        clock("files", 0.9)
+        files = write_scene(scene, folder, formats)
+        clock("done", 1.0)
+        warnings = [*photo_warnings(images), *scene_warnings(scene)]
+        record = {**facts(scene), **provenance(args), "seconds": clock.seconds(), "warnings": warnings, "files": files}
+        write_json(record, folder / "report.json")
+    say(args, record, _lines(record, [*files, str(folder / "report.json")]))
     return 0
 
 
@@ -102,11 +104,23 @@ def parse_formats(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def writable_folder(folder: Path) -> Path:
-    """The folder, made when it is not there; OSError before the work rather than after it when nothing can be written into it."""
+@contextlib.contextmanager
+def writable_folder(folder: Path) -> Iterator[Path]:
+    """The folder, made when it is not there; OSError before the work rather than after it when nothing can be written into it.
+
+    A folder that was made here goes away again when the work fails before anything is in it.
+    """
+    there = folder.is_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        return folder
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        yield folder
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def write_scene(scene: Scene, folder: Path, formats: Sequence[str]) -> list[str]:

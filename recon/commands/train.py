@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="weights to go on from (default: random)")
     parser.add_argument("--done-minutes", type=float, default=0.0, help="minutes trained before, for the learning rate")
     parser.add_argument("--total-minutes", type=float, default=0.0, help="minutes of all runs together (default: this run)")
-    parser.add_argument("--side", type=int, default=224, help="pictures have about side x side pixels (default: %(default)s)")
+    parser.add_argument("--sides", type=int, nargs="+", default=[224], help="pictures of about side x side pixels; one is drawn a step (default: 224)")
     parser.add_argument("--pixels", type=int, default=256 * 224 * 224, help="pixels a step and GPU (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: %(default)s)")
     parser.add_argument("--textures", type=Path, help="texture pack (.npz); noise without it")
@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    wrong = [f"--{name.replace('_', '-')} is {getattr(args, name)}" for name in ("minutes", "side", "pixels", "lr") if not getattr(args, name) > 0]
+    given = {"minutes": args.minutes, "sides": min(args.sides), "pixels": args.pixels, "lr": args.lr}
+    wrong = [f"--{name} is {value}" for name, value in given.items() if not value > 0]
     if wrong:
         raise UsageError(f"{', '.join(wrong)}; wanted above 0")
     from recon.models.training.run import run as train
@@ -35,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     log = args.output.with_suffix(".jsonl")
     options = TrainOptions(
-        minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides), pixels=args.pixels, lr=args.lr,
-        compile=device != "cpu", seed=args.seed, save=args.output, log=log,
+        minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides), pixels=args.pixels,
+        lr=args.lr, compile=device != "cpu", seed=args.seed, save=args.output, log=log,
     )  # fmt: skip
     train(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
     say(args, {"weights": str(args.output), "log": str(log)}, [str(args.output), str(log)])
