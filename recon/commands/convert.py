@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from recon.errors import FileError
     from recon.io.table import find
 
-    if args.program is None:
+    if args.target is not None and args.program is None:
         try:
             find(Path(args.target))
         except FileError as error:

@@ -57,7 +57,7 @@ def save_for(scene: Scene, folder: str | Path, program: str, *, stem: str = "sce
     from recon.io.content import holds, pad_sh
 
     there: list[Kind] = [*holds(scene), *(["scene"] if len(scene) else [])]
-    chosen = {kind: recipe for kind, recipe in recipes(program).items() if there.count(kind)}
+    chosen: dict[Kind, Recipe] = {kind: recipe for kind, recipe in recipes(program).items() if there.count(kind)}
     if not chosen:
         raise ReconError(f"{program} takes {', '.join(recipes(program))}, and this scene has {', '.join(there) or 'nothing'}")
     written = []

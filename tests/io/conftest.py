@@ -1,6 +1,8 @@
 """Scenes with known answers for the tests of files."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +105,12 @@ def views():
 @pytest.fixture
 def sphere() -> Scene:
     return Scene(cameras=no_cameras(), mesh=sphere_mesh())
+
+
+@pytest.fixture
+def eval_data() -> Path:
+    """The folder of real data: RECON_EVAL_DATA, or ../shared/data/eval beside the repository; skips where there is none."""
+    folder = Path(os.environ.get("RECON_EVAL_DATA", Path(__file__).parents[2] / ".." / "shared" / "data" / "eval"))
+    if not (folder / "splats").is_dir():
+        pytest.skip("the evaluation data is not here (RECON_EVAL_DATA)")
+    return folder
