@@ -76,7 +76,7 @@ class DenseHead(nn.Module):
         self.conv2 = nn.Conv2d(third, third, 3, padding=1)
         self.out = nn.Conv2d(third, out_channels * 16, 3, padding=1)
         nn.init.normal_(self.out.weight, std=1e-3)
-        nn.init.zeros_(self.out.bias)
+        nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType] (it has one)
 
     def forward(self, features: list[Tensor], rows: int, columns: int) -> Tensor:  # taps x [B, N, D] -> [B, C, 16r, 16c]
         x = torch.stack([tap(f) for tap, f in zip(self.taps, features, strict=True)]).sum(0)

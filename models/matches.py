@@ -51,7 +51,8 @@ def refine(query: Tensor, fine: Tensor, base: Tensor, scale: float) -> tuple[Ten
 
 
 def match_views(
-    coarse_a: Tensor, coarse_b: Tensor, fine_a: Tensor, fine_b: Tensor, scales: Tensor, *, cells_a: Tensor | None = None, cells_b: Tensor | None = None
+    coarse_a: Tensor, coarse_b: Tensor, fine_a: Tensor, fine_b: Tensor, scales: Tensor, *,
+    cells_a: Tensor | None = None, cells_b: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mutual sub-pixel matches: xa, xb [n, 2] pixels (centre of pixel (0, 0) at (0.5, 0.5)) and confidence [n] 0..1.
 

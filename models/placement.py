@@ -94,7 +94,7 @@ def place(
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
     shared = len({tuple(sorted(s)) for s in sizes}) == 1
-    known = np.zeros(len(focal_prior), bool) if K is None else np.isfinite(K).all((1, 2))
+    known = np.zeros(len(focal_prior), bool) if K is None else np.asarray(np.isfinite(K).all((1, 2)))
     prior = focal_prior.copy()
     if K is not None:
         prior[known] = K[known][:, [0, 1], [0, 1]].mean(1)
@@ -104,7 +104,8 @@ def place(
     for (i, j), kinds in found.items():
         both, either = bool(known[i] and known[j]), bool(known[i] or known[j])
         relative[(i, j)] = choose(
-            kinds, centre[i], centre[j], prior[i], prior[j], sigma=sigma, threshold_px=THRESHOLD_PX, focal_known=both, shared_focal=shared and not either
+            kinds, centre[i], centre[j], prior[i], prior[j], sigma=sigma, threshold_px=THRESHOLD_PX, focal_known=both,
+            shared_focal=shared and not either,
         )
         filled = [k for k in kinds if len(k)]
         matches[(i, j)] = concatenate(filled) if filled else Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))

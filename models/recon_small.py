@@ -109,7 +109,7 @@ class ReconSmall(nn.Module):
         self.norm = nn.LayerNorm(d)
         self.local_head = DenseHead(d, 4, 5)
         self.common_head = DenseHead(d, 4, 4)
-        self.common_head.out.bias.data[2 * 16 : 3 * 16] = 0.7  # start in front of the camera
+        self.common_head.out.bias.data[2 * 16 : 3 * 16] = 0.7  # pyright: ignore[reportOptionalMemberAccess] start in front of the camera
         self.lens_head = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 128), nn.GELU(), nn.Linear(128, params.lens_bins))
 
     def scales(self) -> Tensor:

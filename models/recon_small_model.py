@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from recon.bundle import Bundle
     from recon.images import Images
     from recon.models.spec import Progress
-    from recon.scene import Cameras, Scene
+    from recon.scene import Cameras, PlacedBy, Scene
 
 log = logging.getLogger(__name__)
 POINTMAP_LONG_SIDE, MATCH_LONG_SIDE = 256, 640
@@ -55,7 +55,7 @@ class Placed:
 
     K: np.ndarray  # [V, 3, 3]
     cam_to_world: np.ndarray  # [V, 4, 4]
-    placed_by: tuple[str, ...]
+    placed_by: tuple[PlacedBy, ...]
     confidence: np.ndarray  # [V]
     log_scales: np.ndarray  # [V] of each view's depth
 
@@ -171,9 +171,9 @@ def solve(images: Images, coarse: Images, fine: Images, prediction: Prediction, 
     K[:, :2, 2] = principal_points(fine)
     if K_given is not None:
         K = np.where(np.isfinite(K_given), K_given, K)
-    has_pose = np.zeros(V, bool) if T_given is None else np.isfinite(T_given).all((1, 2))
+    has_pose = np.zeros(V, bool) if T_given is None else np.asarray(np.isfinite(T_given).all((1, 2)))
     T = np.full((V, 4, 4), np.nan) if T_given is None else T_given.copy()
-    by = ["given" if g else "unplaced" for g in has_pose]
+    by: list[PlacedBy] = ["given" if g else "unplaced" for g in has_pose]
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle = None
     if any(len(m) for kinds in found.values() for m in kinds):
@@ -195,7 +195,9 @@ def depth_scales(prediction: Prediction, coarse: Images, fine: Images, bundle: B
     """Log factor [V] that brings each view's depth to the world's scale; NaN where the view sees no track and nothing else tells."""
     V = len(T)
     scales = np.full(V, np.nan)
-    for v in range(V if bundle is not None else 0):
+    for v in range(V):
+        if bundle is None:
+            break
         _, ratio, _ = track_ratios(prediction, coarse, fine, bundle, T, v)
         if len(ratio) >= 5:
             scales[v] = log_scale(ratio)
@@ -209,7 +211,9 @@ def depth_scales(prediction: Prediction, coarse: Images, fine: Images, bundle: B
     return np.zeros(V)
 
 
-def track_ratios(prediction: Prediction, coarse: Images, fine: Images, bundle: Bundle, T: np.ndarray, v: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def track_ratios(
+    prediction: Prediction, coarse: Images, fine: Images, bundle: Bundle, T: np.ndarray, v: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the tracks that view v sees: pixels on the pointmap grid [n, 2], log(track depth / predicted depth) [n], log predicted [n]."""
     mine = bundle.view == v
     if not mine.any() or not np.isfinite(T[v]).all():
@@ -223,8 +227,8 @@ def track_ratios(prediction: Prediction, coarse: Images, fine: Images, bundle: B
 
 
 def fill_poses(
-    prediction: Prediction, T: np.ndarray, by: list[str], confidence: np.ndarray, scales: np.ndarray
-) -> tuple[np.ndarray, list[str], np.ndarray]:
+    prediction: Prediction, T: np.ndarray, by: list[PlacedBy], confidence: np.ndarray, scales: np.ndarray
+) -> tuple[np.ndarray, list[PlacedBy], np.ndarray]:
     """Poses of the views that nothing placed, from the network's own, carried over by the surest placed view."""
     T, by, confidence = T.copy(), list(by), confidence.copy()
     held = np.flatnonzero(np.isfinite(T).all((1, 2)))
@@ -266,11 +270,13 @@ def assemble(images: Images, coarse: Images, fine: Images, prediction: Predictio
     points = torch.einsum("vij,vhwj->vhwi", T[:, :3, :3], local) + T[:, None, None, :3, 3]
     means, quats, scales, opacities, sh = pixel_gaussians(local, images.rgb.cpu().float(), confidence, mask, K, T)
     cameras = Cameras(
-        K=K, cam_to_world=T, width=width, height=height, placed_by=placed.placed_by, confidence=torch.as_tensor(placed.confidence, dtype=torch.float32)
+        K=K, cam_to_world=T, width=width, height=height, placed_by=placed.placed_by,
+        confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
     )
     return Scene(
         images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=points, confidence=confidence, mask=mask),
-        gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, fine, images), metric=False,
+        gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, fine, images),
+        metric=False,
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def _columns(views: int, free: np.ndarray, focal_free: np.ndarray, shared: bool)
     return S
 
 
-def moved(rig: Rig, points: np.ndarray, dc: np.ndarray, dp: np.ndarray) -> tuple[Rig, np.ndarray]:
+def moved(rig: Rig, points: np.ndarray, dc: np.ndarray, dp: np.ndarray | float) -> tuple[Rig, np.ndarray]:
     """The rig and points after a step: dc [V * 7] (rotation, translation, log focal), dp [P, 3]."""
     dc = dc.reshape(-1, 7)
     turned = rotation(dc[:, :3])

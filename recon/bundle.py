@@ -128,7 +128,9 @@ def _hypotheses(s: _State, view: int, xyz, xy, relative, neighbours, threshold):
         K = np.array([[focal[0], 0, principal[0]], [0, focal[1], principal[1]], [0, 0, 1]])
         try:
             cv2.setRNGSeed(0)
-            ok, w, t, _ = cv2.solvePnPRansac(xyz, xy, K, None, iterationsCount=1000, reprojectionError=4 * threshold, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP)
+            ok, w, t, _ = cv2.solvePnPRansac(
+                xyz, xy, K, None, iterationsCount=1000, reprojectionError=4 * threshold, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP
+            )
             if ok and np.isfinite(w).all() and np.isfinite(t).all():
                 out.append((cv2.Rodrigues(w)[0], t[:, 0]))
         except cv2.error:
@@ -160,12 +162,13 @@ def _fit_view(R, t, focal, principal, xyz, xy, threshold):
                 break
             rig = trial
     error = reprojection_errors(rig, xyz, o)
-    return rig.R[0], rig.t[0], int((error < 4 * threshold).sum()), float(np.log1p((np.minimum(error, 1e6) / threshold) ** 2).clip(max=np.log1p(16)).mean())
+    cost = np.log1p((np.minimum(error, 1e6) / threshold) ** 2).clip(max=np.log1p(16)).mean()
+    return rig.R[0], rig.t[0], int((error < 4 * threshold).sum()), float(cost)
 
 
 def _place_next(s: _State, tracks: Observations, relative, o: _Options, failed: dict[int, int]) -> int | None:
     """Place the unplaced view that sees most known points and can be placed; its number, or None when none can."""
-    known = np.isfinite(s.points).all(1)
+    known = np.asarray(np.isfinite(s.points).all(1))
     seen = {}
     for v in np.flatnonzero(~s.placed):
         rows = np.flatnonzero((tracks.view == v) & known[tracks.point])
@@ -257,7 +260,7 @@ def _finish(s: _State, tracks: Observations, active: Observations, o: _Options) 
                   xy=active.xy, error=mean, cost=_cost(s, tracks, replace(active, point=old[active.point], count=len(s.points)), o.threshold))
 
 
-def solve_views(matches: Mapping[tuple[int, int], Matches], principal: Sequence, focal_prior: Sequence[float], *,
+def solve_views(matches: Mapping[tuple[int, int], Matches], principal: Sequence | np.ndarray, focal_prior: Sequence[float] | np.ndarray, *,
                 relative: Mapping[tuple[int, int], RelativePose | None] | None = None, K: np.ndarray | None = None,
                 cam_to_world: np.ndarray | None = None, sigma: float = 0.35, threshold_px: float = 1.0, shared_focal: bool = True) -> Bundle:
     """Cameras and tracks of V = len(focal_prior) views from the matches of pairs (i, j), i != j, in pixels of the views.
@@ -269,22 +272,22 @@ def solve_views(matches: Mapping[tuple[int, int], Matches], principal: Sequence,
     views = len(focal_prior)
     if any(not (0 <= i < views and 0 <= j < views and i != j) for i, j in matches):
         raise ValueError(f"pairs must be of two different views below {views}, got {sorted(matches)}")
-    principal, priors = np.array(principal, float).reshape(views, 2), np.array(focal_prior, float)
+    centre, priors = np.array(principal, float).reshape(views, 2), np.array(focal_prior, float)
     focal = np.stack([priors, priors], 1)
-    focal_given = np.zeros(views, bool) if K is None else np.isfinite(K).all((1, 2))
-    pose_given = np.zeros(views, bool) if cam_to_world is None else np.isfinite(cam_to_world).all((1, 2))
+    focal_given = np.zeros(views, bool) if K is None else np.asarray(np.isfinite(K).all((1, 2)))
+    pose_given = np.zeros(views, bool) if cam_to_world is None else np.asarray(np.isfinite(cam_to_world).all((1, 2)))
     if K is not None:
         focal[focal_given] = K[focal_given][:, [0, 1], [0, 1]]
-        principal[focal_given] = K[focal_given][:, :2, 2]
+        centre[focal_given] = K[focal_given][:, :2, 2]
         priors = np.where(focal_given, focal.mean(1), priors)
     o = _Options(threshold=threshold_px, sigma=sigma, shared=shared_focal, pose_given=pose_given, focal_given=focal_given)
-    both = solve_pairs(matches, principal, priors, o, relative)
+    both = solve_pairs(matches, centre, priors, o, relative)
     agreed = priors if focal_given.all() or not both else np.where(focal_given, priors, common_focal(both, priors, shared=shared_focal, sigma=sigma))
-    rig = Rig(R=np.tile(np.eye(3), (views, 1, 1)), t=np.zeros((views, 3)), focal=focal, principal=principal, log_scale=np.log(agreed / priors))
+    rig = Rig(R=np.tile(np.eye(3), (views, 1, 1)), t=np.zeros((views, 3)), focal=focal, principal=centre, log_scale=np.log(agreed / priors))
     if len(both) > 2:  # the pairs again with the focal that all agree on
         both = _with_focal(matches, both, rig, o)
     both.update({(j, i): p.inverse() for (i, j), p in list(both.items())})
-    inliers = {k: matches[k].take(p.inliers) if p.confidence > 0.02 else matches[k].take([]) for k, p in both.items() if k in matches}
+    inliers = {k: matches[k].take(p.inliers) if p.confidence > 0.02 else matches[k].take(np.zeros(0, int)) for k, p in both.items() if k in matches}
     tracks = build_tracks(inliers, merge_px=threshold_px)
     if pose_given.sum() >= 2 or (pose_given.any() and not both):
         T = np.linalg.inv(np.where(pose_given[:, None, None], cam_to_world if cam_to_world is not None else 0, np.eye(4)))
@@ -300,7 +303,7 @@ def solve_views(matches: Mapping[tuple[int, int], Matches], principal: Sequence,
             best = bundle
         if best is not None and best.placed.all() and best.cost < 1.0:
             break
-    return best or _finish(_State(rig, pose_given.copy(), np.full((tracks.count, 3), np.nan)), tracks, tracks.take([]), o)
+    return best or _finish(_State(rig, pose_given.copy(), np.full((tracks.count, 3), np.nan)), tracks, tracks.take(np.zeros(0, int)), o)
 
 
 def solve_pairs(matches, principal, priors, o: _Options, relative=None) -> dict[tuple[int, int], RelativePose]:
@@ -312,11 +315,12 @@ def solve_pairs(matches, principal, priors, o: _Options, relative=None) -> dict[
             return relative[pair]
         if len(matches[pair]) < MIN_SUPPORT:
             return None
+        both, either = bool(o.focal_given[i] and o.focal_given[j]), bool(o.focal_given[i] or o.focal_given[j])
         return solve_pair(matches[pair], principal[i], principal[j], priors[i], priors[j], sigma=o.sigma, threshold_px=o.threshold,
-                          focal_known=bool(o.focal_given[i] and o.focal_given[j]), shared_focal=o.shared and not (o.focal_given[i] or o.focal_given[j]))
+                          focal_known=both, shared_focal=o.shared and not either)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = zip(matches, pool.map(solve, matches))
+        found = zip(matches, pool.map(solve, matches), strict=True)
         return {pair: p for pair, p in found if p is not None and p.support >= 8}
 
 
@@ -329,5 +333,5 @@ def _with_focal(matches, relative, rig: Rig, o: _Options) -> dict[tuple[int, int
         return solve_pair(matches[pair], rig.principal[i], rig.principal[j], f[i], f[j], sigma=o.sigma, threshold_px=o.threshold, focal_known=True)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = zip(relative, pool.map(solve, relative))
+        found = zip(relative, pool.map(solve, relative), strict=True)
         return {pair: p or relative[pair] for pair, p in found}

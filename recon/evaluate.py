@@ -141,7 +141,8 @@ def read_set(folder: Path, pairs: dict[str, Any] | None = None) -> PhotoSet:
             raise ValueError(f"{folder / 'cameras.json'}: {r.get('image')} has no K or no T_world_from_cam")
         optional = {k: folder / r[k] if r.get(k) else None for k in ("depth", "mask")}
         K_depth = _shifted(r["K_depth"]) if r.get("K_depth") else None
-        views.append(View(photo=folder / r["image"], K=_shifted(r["K"]), cam_to_world=np.array(r["T_world_from_cam"], float), K_depth=K_depth, **optional))
+        cam_to_world = np.array(r["T_world_from_cam"], float)
+        views.append(View(photo=folder / r["image"], K=_shifted(r["K"]), cam_to_world=cam_to_world, K_depth=K_depth, **optional))
     lists = {k: [tuple(p) for p in v] for k, v in (pairs or {}).items() if k != "images"}
     return PhotoSet(name=folder.name, views=views, pairs=lists or {"neighbours": [(i, i + 1) for i in range(len(views) - 1)]})
 
@@ -169,7 +170,7 @@ def photo_intrinsics(scene: Any) -> np.ndarray:  # -> [V, 3, 3]
 def placed(scene: Any) -> np.ndarray:  # -> [V] bool
     """Which views have a pose."""
     by = getattr(scene.cameras, "placed_by", None)
-    finite = np.isfinite(_array(scene.cameras.cam_to_world)).all((1, 2))
+    finite = np.asarray(np.isfinite(_array(scene.cameras.cam_to_world)).all((1, 2)))
     return finite if by is None or len(by) != len(finite) else finite & np.array([b != "unplaced" for b in by])
 
 
@@ -183,6 +184,8 @@ def scene_depth_absrel(scene: Any, index: int, view: View) -> float:
     import cv2
 
     photo = cv2.imread(str(view.photo), cv2.IMREAD_UNCHANGED)
+    if photo is None:
+        raise ValueError(f"{view.photo} cannot be read")
     if view.K_depth is not None:  # another lens at the same place: same ray, other pixel
         rays = np.c_[xy, np.ones(len(xy))] @ np.linalg.inv(view.K_depth).T
         xy = (rays @ view.K.T)[:, :2]
@@ -191,6 +194,8 @@ def scene_depth_absrel(scene: Any, index: int, view: View) -> float:
     mask = None
     if view.mask is not None:
         raw = cv2.imread(str(view.mask), cv2.IMREAD_UNCHANGED)
+        if raw is None:
+            raise ValueError(f"{view.mask} cannot be read")
         raw = raw if raw.ndim == 2 else raw[..., -1]
         mask = sample(raw.astype(float), xy * [raw.shape[1] / photo.shape[1], raw.shape[0] / photo.shape[0]]) > raw.max() / 2
     scale, offset = (_array(getattr(scene.images, n))[index] for n in ("grid_scale", "grid_offset"))
@@ -208,7 +213,7 @@ def evaluate_pairs(photos: PhotoSet, reconstruct: Callable[[list[Path]], Any], p
             scene = reconstruct([v.photo for v in views])
             row["seconds"] = time.perf_counter() - start
             K = photo_intrinsics(scene)
-            row["focal_error"] = float(np.mean([focal_error(k, v.K) for k, v in zip(K, views)]))
+            row["focal_error"] = float(np.mean([focal_error(k, v.K) for k, v in zip(K, views, strict=True)]))
             row["depth_absrel"] = [scene_depth_absrel(scene, i, v) for i, v in enumerate(views)]
             if placed(scene).all():
                 truth = np.stack([v.cam_to_world for v in views])
@@ -234,7 +239,7 @@ def evaluate_views(photos: PhotoSet, reconstruct: Callable[[list[Path]], Any], c
         row["placed"] = float(good.mean())
         row["centre_error"] = float(errors[good].mean()) if good.any() else float("nan")
         K = photo_intrinsics(scene)
-        row["focal_error"] = float(np.median([focal_error(k, v.K) for k, v in zip(K, views)]))
+        row["focal_error"] = float(np.median([focal_error(k, v.K) for k, v in zip(K, views, strict=True)]))
         absrel = [scene_depth_absrel(scene, i, v) for i, v in enumerate(views)]
         row["depth_absrel"] = float(np.nanmean(absrel)) if np.isfinite(absrel).any() else float("nan")
         worst = [max(pose_errors(T[[i, j]], truth[[i, j]])) for i in range(len(views)) for j in range(i)]

@@ -159,12 +159,13 @@ def pnp(points: Tensor, xy: Tensor, K: Tensor, *, threshold: float = 3.0, iterat
     rows = np.flatnonzero(np.isfinite(P).all(1) & np.isfinite(p).all(1))
     if len(rows) < 4:
         raise GeometryError(f"a pose needs 4 points, got {len(rows)}")
-    options = dict(reprojectionError=threshold, iterationsCount=iterations, confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP)
     try:
-        found, rotation, t, inliers = cv2.solvePnPRansac(P[rows], p[rows], k, None, **options)
+        found, rotation, t, inliers = cv2.solvePnPRansac(
+            P[rows], p[rows], k, None, reprojectionError=threshold, iterationsCount=iterations, confidence=0.9999, flags=cv2.SOLVEPNP_SQPNP
+        )
         if not found or inliers is None or len(inliers) < 4:
             raise GeometryError(f"no camera agrees with 4 of {len(rows)} points within {threshold} px")
-        chosen = rows[np.asarray(inliers).reshape(-1)]
+        chosen = rows[np.asarray(inliers, dtype=np.int64).reshape(-1)]
         rotation, t = cv2.solvePnPRefineLM(P[chosen], p[chosen], k, None, rotation, t)
     except cv2.error as error:
         raise GeometryError(f"no camera fits the {len(rows)} points: {error}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ STARTS = (1.0, 0.75, 1.35, 0.55, 1.8)  # focal starts, as factors of the prior
 REFINE_LIMIT = 2000
 COARSE_LIMIT = 600  # matches in the refinement of each start
 RANSAC_LIMIT = 1000
+Pose = tuple[np.ndarray, np.ndarray, np.ndarray]  # R, t, log focals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ def _residual_jacobian(R, t, N, log_focal, a, b, columns):
     T, flat, back = skew(t), np.diag([1.0, 1.0, 0.0]), R @ right
     F = left @ T @ back
     by_focal = [-F @ flat, -flat @ F]
-    dF = [left @ T @ SPINS @ back, left @ skew(N.T) @ back] + [sum(by_focal[k] for k in c)[None] for c in columns]
+    dF = [left @ T @ SPINS @ back, left @ skew(N.T) @ back] + [np.sum([by_focal[k] for k in c], 0)[None] for c in columns]
     dF = np.concatenate(dF)  # [P, 3, 3]
     l, m = a @ F.T, b @ F
     size = np.sqrt(np.maximum((l[:, :2] ** 2).sum(1) + (m[:, :2] ** 2).sum(1), 1e-30))
@@ -126,12 +128,12 @@ def _residual_jacobian(R, t, N, log_focal, a, b, columns):
 def _step(R, t, N, log_focal, x, columns):
     t = t + N @ x[3:5]
     log_focal = log_focal.copy()
-    for value, c in zip(x[5:], columns):
+    for value, c in zip(x[5:], columns, strict=True):
         log_focal[list(c)] += value
     return rotation(x[:3]) @ R, t / np.linalg.norm(t), log_focal
 
 
-def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns):
+def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns) -> Pose:
     """Levenberg-Marquardt on sum log1p((r / threshold)^2) + the focal prior, over three shrinking sets of inliers."""
     weight = np.sqrt(len(a) * PRIOR_WEIGHT) / sigma
     for width, rounds in ((4.0, 8), (3.0, 8), (2.0, 12)):
@@ -274,7 +276,7 @@ def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float,
         r = sampson(fundamental(R, t, *np.exp(lf)), a, b) / threshold_px
         return np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
 
-    found = []
+    found: list[tuple[float, Pose]] = []
     for factor in (1.0,) if focal_known else STARTS:
         log_focal = log_prior + np.log(factor)
         for R, t in _starts(xa, xb, log_focal, threshold_px):
@@ -301,7 +303,7 @@ def choose(kinds: Sequence[Matches], principal_a, principal_b, focal_prior_a: fl
     kinds = [k for k in kinds if len(k)]
     if not kinds:
         return None
-    options = dict(sigma=sigma, threshold_px=threshold_px, focal_known=focal_known, shared_focal=shared_focal)
+    options: dict[str, Any] = {"sigma": sigma, "threshold_px": threshold_px, "focal_known": focal_known, "shared_focal": shared_focal}
     priors = (principal_a, principal_b, focal_prior_a, focal_prior_b)
     if len(kinds) == 1:
         return solve_pair(kinds[0], *priors, **options)
@@ -312,7 +314,7 @@ def choose(kinds: Sequence[Matches], principal_a, principal_b, focal_prior_a: fl
         log_prior[:] = log_prior.mean()
     columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
     spread = np.random.default_rng(0).permutation(len(every))[:REFINE_LIMIT]
-    candidates = []
+    candidates: list[Pose] = []
     for kind in kinds:
         p = solve_pair(kind, *priors, **options)
         if p is None:

@@ -277,7 +277,8 @@ class Scene(_Tensors):
     def __post_init__(self) -> None:
         c = self.cameras
         known = {"V": len(c), "H": c.height, "W": c.width}
-        for name, part in (("pointmaps", self.pointmaps and self.pointmaps.points), ("images", self.images and self.images.rgb)):
+        parts = {"pointmaps": None if self.pointmaps is None else self.pointmaps.points, "images": None if self.images is None else self.images.rgb}
+        for name, part in parts.items():
             if part is not None and tuple(part.shape[:3]) != tuple(known.values()):
                 raise ShapeError(f"Scene.{name} is {list(part.shape)}, wanted {[*known.values(), 3]} as the cameras say")
         check_shapes(self, {"depth": "V H W"}, **known)

@@ -1,4 +1,5 @@
 """Matches of two photos by SIFT: the classical witness beside a network's own matches."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -23,7 +24,7 @@ def sift_features(image: np.ndarray, *, max_features: int = 8000) -> tuple[np.nd
     if scale < 1:
         grey = cv2.resize(grey, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
     # a low contrast threshold: rooms and rendered objects have faint texture; the ratio test sorts it out
-    points, descriptors = cv2.SIFT_create(nfeatures=max_features, contrastThreshold=0.01).detectAndCompute(grey, None)
+    points, descriptors = cv2.SIFT.create(nfeatures=max_features, contrastThreshold=0.01).detectAndCompute(grey, None)
     if not points:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
     xy = np.array([p.pt for p in points], float) + 0.5  # cv2 puts pixel centres at integers

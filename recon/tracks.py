@@ -95,7 +95,8 @@ def triangulate(observations: Observations, focal: np.ndarray, principal: np.nda
     np.add.at(mean, p, d)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
     angle = np.zeros(count)
-    np.maximum.at(angle, p, 2 * np.arctan2(np.linalg.norm(np.cross(d, mean[p]), axis=1), (d * mean[p]).sum(1)))  # about the mean ray: within a factor of two
+    from_mean = np.arctan2(np.linalg.norm(np.cross(d, mean[p]), axis=1), (d * mean[p]).sum(1))
+    np.maximum.at(angle, p, 2 * from_mean)  # about the mean ray: within a factor of two
     fine = (np.bincount(p, minlength=count) >= 2) & (np.linalg.det(M) > 1e-12)
     points = np.full((count, 3), np.nan)
     points[fine] = np.linalg.solve(M[fine], b[fine][..., None])[..., 0]

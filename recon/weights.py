@@ -142,7 +142,7 @@ def packaged(name: str) -> Path:
 def from_hub(hub_id: str, file: str, revision: str, sha256: str) -> Path:
     """Path of a published file, downloaded once at a fixed revision and checked; WeightsError when that fails."""
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download  # pyright: ignore[reportMissingImports] (optional)
     except ImportError as error:
         raise WeightsError(f"downloading {hub_id} needs huggingface_hub: pip install huggingface_hub; or give weights=PATH") from error
     try:

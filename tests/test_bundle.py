@@ -66,7 +66,7 @@ def test_two_views():
 
 
 def test_a_view_without_matches_is_reported():
-    matches, T = scene(5, lost=(3,))
+    matches, _ = scene(5, lost=(3,))
     b = solve_views(matches, [CENTRE] * 5, [420.0] * 5)
     assert b.placed.tolist() == [True, True, True, False, True]
     assert np.isnan(b.cam_to_world[3]).all() and b.confidence[3] == 0 and b.confidence[0] > 0.3
@@ -91,7 +91,6 @@ def test_given_cameras_are_kept_exactly():
 
 
 def test_pure_rotation_is_not_placed_with_confidence():
-    matches, T = scene(2, seed=1)
     g = np.random.default_rng(0)
     rays = np.c_[g.uniform(-0.4, 0.4, (400, 2)), np.ones(400)]
     turned = rays @ Rotation.from_rotvec([0.02, 0.1, 0]).as_matrix().T

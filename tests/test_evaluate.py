@@ -118,5 +118,5 @@ def test_unknown_sets_are_named(tmp_path):
     write_set(tmp_path)
     with pytest.raises(ValueError, match="box"):
         ev.evaluate(tmp_path, perfect(None), sets=["cat"])
-    with pytest.raises(ValueError, match="no cameras.json"):
+    with pytest.raises(ValueError, match=r"no cameras\.json"):
         ev.evaluate(tmp_path / "kind" / "box" / "images", perfect(None))

@@ -44,7 +44,8 @@ def test_a_shift_in_pixels_is_found(dx, dy):
     def descriptors(stride, x0, y0):
         g = torch.Generator().manual_seed(1)
         waves, phase = torch.randn(64, 2, generator=g) * 0.12, torch.rand(64, generator=g) * 6.28
-        y, x = torch.meshgrid((torch.arange(height // stride) + 0.5) * stride - y0, (torch.arange(width // stride) + 0.5) * stride - x0, indexing="ij")
+        rows, columns = (torch.arange(height // stride) + 0.5) * stride - y0, (torch.arange(width // stride) + 0.5) * stride - x0
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         return F.normalize((waves[:, 0, None, None] * x + waves[:, 1, None, None] * y + phase[:, None, None]).cos(), dim=0)
 
     xa, xb, confidence = match_views(
@@ -59,7 +60,7 @@ def test_masked_cells_and_tiny_views():
     coarse, fine, scales = field(16, 8, 8), field(16, 16, 16), torch.tensor([20.0, 20.0, 20.0])
     inside = torch.zeros(8, 8, dtype=torch.bool)
     inside[:4] = True
-    xa, xb, _ = match_views(coarse, coarse, fine, fine, scales, cells_a=inside, cells_b=inside)
+    xa, _, _ = match_views(coarse, coarse, fine, fine, scales, cells_a=inside, cells_b=inside)
     assert len(xa) and (xa[:, 1] < 32).all()
     assert len(match_views(coarse, coarse, fine, fine, scales, cells_a=inside & False)[0]) == 0
     assert len(match_views(coarse[:, :2, :2], coarse[:, :2, :2], fine[:, :4, :4], fine[:, :4, :4], scales)[0]) == 0

@@ -101,7 +101,7 @@ class Evil:
 @pytest.mark.parametrize("content", [b"", b"not weights at all", pickle.dumps(Evil())])
 def test_rubbish_is_refused_and_not_executed(tmp_path, name, content, capsys):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ReconError, match="cannot be read as weights|no table"):
+    with pytest.raises(ReconError, match=r"cannot be read as weights|no table"):
         weights.load_into(Small(), tmp_path / name)
     assert "executed" not in capsys.readouterr().out
 

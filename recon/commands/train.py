@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="weights to go on from (default: random)")
     parser.add_argument("--done-minutes", type=float, default=0.0, help="minutes trained before, for the learning rate")
     parser.add_argument("--total-minutes", type=float, default=0.0, help="minutes of all runs together (default: this run)")
-    parser.add_argument("--sides", type=int, nargs="+", default=[224], help="pictures of about side x side pixels; one is drawn a step (default: 224)")
+    parser.add_argument("--sides", type=int, nargs="+", default=[224], help="pictures have about side x side pixels, one side a step (default: 224)")
     parser.add_argument("--pixels", type=int, default=256 * 224 * 224, help="pixels a step and GPU (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: %(default)s)")
     parser.add_argument("--textures", type=Path, help="texture pack (.npz); noise without it")
