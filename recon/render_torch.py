@@ -18,7 +18,7 @@ from recon.render_projection import Splats, project_splats
 from recon.scene import Cameras, Gaussians, Rendering
 
 TILE = 16
-CHUNK_ELEMENTS = 2**20  # pixels times splats looked at together
+CHUNK_ELEMENTS = 2**18  # pixels times splats looked at together
 CHANNELS = 9  # colour 3, alpha, depth, median depth, normal 3
 
 
