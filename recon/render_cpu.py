@@ -48,7 +48,7 @@ def render_cpu(gaussians: Gaussians, cameras: Cameras, options: RenderOptions) -
             order, spans = project.sort_by_depth(depth_key, numba.get_num_threads()), None
         listed, starts = _tile_lists(blend, shape, order, spans, columns, rows, numba.get_num_threads())
         draw = blend.blend_surfels if options.primitive == "surfel" else blend.blend_gaussians
-        draw(shape, values, listed, starts, columns, background[c], pictures[c])
+        draw(shape, values, listed, starts, columns, np.uint64(8), background[c], pictures[c])
     return _rendering(torch.from_numpy(pictures), options)
 
 

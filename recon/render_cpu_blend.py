@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from recon.render_options import MAX_ALPHA, MIN_TRANSMITTANCE, SURFEL_FILTER
 from recon.render_cpu_project import FAST, LOG2_MIN_ALPHA
+from recon.render_options import MAX_ALPHA, MIN_TRANSMITTANCE, SURFEL_FILTER
 
 TILE = 16
 U = np.uint64  # an index that numba need not look at for a sign
@@ -94,9 +94,13 @@ def list_pairs(shape: np.ndarray, order: np.ndarray, boxes: np.ndarray, columns:
 
 
 @njit(fastmath=FAST)
-def _cover(state: np.ndarray, at: int, red: float, green: float, blue: float, z: float) -> None:
-    """Eight pixels take a splat of 2^(what WEIGHT holds): no branch and constant distances between planes, so that this becomes vector code."""
-    for k in range(U(8)):
+def _cover(state: np.ndarray, at: int, pixels: int, red: float, green: float, blue: float, z: float) -> None:
+    """`pixels` (8) pixels of a row take a splat of 2^(what WEIGHT holds).
+
+    Written so that it becomes vector code: no branch, constant distances between planes, and a number of pixels that is known only when it runs
+    (the compiler would unroll a constant one first, and then finds no loop).
+    """
+    for k in range(pixels):
         here = at + k
         power = state[WEIGHT + here]
         y = max(power, LOWEST) * EIGHTH
@@ -120,9 +124,9 @@ def _cover(state: np.ndarray, at: int, red: float, green: float, blue: float, z:
 
 
 @njit(fastmath=FAST)
-def _row_powers(state: np.ndarray, at: int, begin: float, step: float, power: float) -> None:
-    """Writes the exponents of eight pixels of a row: power - u^2, u = begin + step k."""
-    for k in range(U(8)):
+def _row_powers(state: np.ndarray, at: int, pixels: int, begin: float, step: float, power: float) -> None:
+    """Writes the exponents of `pixels` pixels of a row: power - u^2, u = begin + step k."""
+    for k in range(pixels):
         u = begin + step * np.float32(np.int32(k))
         state[WEIGHT + at + k] = power - u * u
 
@@ -177,7 +181,14 @@ def _finish(state: np.ndarray, x: int, y: int, background: np.ndarray, picture: 
 
 @njit(parallel=True, cache=True, fastmath=FAST)
 def blend_gaussians(
-    shape: np.ndarray, values: np.ndarray, listed: np.ndarray, starts: np.ndarray, columns: int, background: np.ndarray, picture: np.ndarray
+    shape: np.ndarray,
+    values: np.ndarray,
+    listed: np.ndarray,
+    starts: np.ndarray,
+    columns: int,
+    pixels: int,
+    background: np.ndarray,
+    picture: np.ndarray,
 ) -> None:
     """Fills picture [H, W, 5 or 9] (colour, alpha, sum of weighted z, normal, median z) from the tiles' lists."""
     height, width, channels = picture.shape
@@ -208,8 +219,8 @@ def blend_gaussians(
                         continue
                     at = U((row - y0) * TILE + 8 * part)
                     begin = u0 + la * np.float32(8 * part)
-                    _row_powers(state, at, begin, la, power0)
-                    _cover(state, at, red, green, blue, z)
+                    _row_powers(state, at, pixels, begin, la, power0)
+                    _cover(state, at, pixels, red, green, blue, z)
                     if extras:
                         _add_extras(state, at, values, i)
         _finish(state, x0, y0, background, picture)
@@ -217,7 +228,14 @@ def blend_gaussians(
 
 @njit(parallel=True, cache=True, fastmath=FAST)
 def blend_surfels(
-    shape: np.ndarray, values: np.ndarray, listed: np.ndarray, starts: np.ndarray, columns: int, background: np.ndarray, picture: np.ndarray
+    shape: np.ndarray,
+    values: np.ndarray,
+    listed: np.ndarray,
+    starts: np.ndarray,
+    columns: int,
+    pixels: int,
+    background: np.ndarray,
+    picture: np.ndarray,
 ) -> None:
     """The same for surfels: shape [M, 12] is the plane-to-screen matrix by rows, the centre and the opacity."""
     height, width, channels = picture.shape
@@ -252,7 +270,7 @@ def blend_surfels(
                     flat = screen * (dx * dx + dy * dy)
                     square = min(u * u + v * v, flat) if seen else flat
                     state[WEIGHT + at + k] = lo + scale * square
-                _cover(state, at, red, green, blue, z)
+                _cover(state, at, pixels, red, green, blue, z)
                 if extras:
                     _add_extras(state, at, values, i)
         _finish(state, x0, y0, background, picture)
