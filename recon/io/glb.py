@@ -170,9 +170,9 @@ def _primitive(document: Document, primitive: Any) -> Gaussians | Mesh | PointCl
     def values(name: str, width: int) -> torch.Tensor | None:
         if name not in attributes:
             return None
-        array = document.accessor(attributes[name])
-        if array.shape[1] < width:
-            raise fault(path, f"has {name} with {array.shape[1]} numbers a vertex, wanted {width}")
+        array, count = document.accessor(attributes[name]), document.entry("accessors", attributes["POSITION"]).get("count")
+        if array.shape[1] < width or len(array) != count:
+            raise fault(path, f"has {name} with {array.shape[1]} numbers for {len(array)} vertices, wanted {width} for {count}")
         return torch.from_numpy(np.array(array[:, :width], np.float32))
 
     places = values("POSITION", 3)

@@ -130,7 +130,10 @@ def _unpack(path: Path, content: bytes, size: int) -> bytes:
     """The first `size` bytes of a gzip stream, never more. Raises FileError."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            return file.read(size)
+            out = file.read(size)
+            if len(out) == size > 16:
+                file.read(1)  # at the end this checks the sum behind the data
+            return out
     except (OSError, EOFError, zlib.error) as error:
         raise fault(path, f"is cut off or no gzip stream: {error}") from error
 
