@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from recon.render_cpu_project import FAST, LOG2_MIN_ALPHA
+from recon.render_cpu_project import FAST, LOG2_MIN_ALPHA, Real, Whole
 from recon.render_options import MAX_ALPHA, MIN_TRANSMITTANCE, SURFEL_FILTER
 
 TILE = 16
@@ -94,7 +94,7 @@ def list_pairs(shape: np.ndarray, order: np.ndarray, boxes: np.ndarray, columns:
 
 
 @njit(fastmath=FAST)
-def _cover(state: np.ndarray, at: int, pixels: int, red: float, green: float, blue: float, z: float) -> None:
+def _cover(state: np.ndarray, at: Whole, pixels: Whole, red: Real, green: Real, blue: Real, z: Real) -> None:
     """`pixels` (8) pixels of a row take a splat of 2^(what WEIGHT holds).
 
     Written so that it becomes vector code: no branch, constant distances between planes, and a number of pixels that is known only when it runs
@@ -124,7 +124,7 @@ def _cover(state: np.ndarray, at: int, pixels: int, red: float, green: float, bl
 
 
 @njit(fastmath=FAST)
-def _row_powers(state: np.ndarray, at: int, pixels: int, begin: float, step: float, power: float) -> None:
+def _row_powers(state: np.ndarray, at: Whole, pixels: Whole, begin: Real, step: Real, power: Real) -> None:
     """Writes the exponents of `pixels` pixels of a row: power - u^2, u = begin + step k."""
     for k in range(pixels):
         u = begin + step * np.float32(np.int32(k))
@@ -132,7 +132,7 @@ def _row_powers(state: np.ndarray, at: int, pixels: int, begin: float, step: flo
 
 
 @njit(fastmath=FAST)
-def _add_extras(state: np.ndarray, at: int, values: np.ndarray, i: int) -> None:
+def _add_extras(state: np.ndarray, at: Whole, values: np.ndarray, i: int) -> None:
     """The normals' sums of 8 pixels, and the median depth of those whose light has just fallen to a half."""
     z, nx, ny, nz = values[i, 3], values[i, 4], values[i, 5], values[i, 6]
     for k in range(U(8)):

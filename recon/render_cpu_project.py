@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit, prange
@@ -12,11 +13,13 @@ from recon.render_options import DILATION, FIELD_MARGIN, MIN_ALPHA
 CULLED = np.uint32(0xFFFFFFFF)
 LOG2_E = 1 / math.log(2)
 LOG2_MIN_ALPHA = math.log2(MIN_ALPHA)
+Real: TypeAlias = float | np.floating[Any]  # numba tells the widths apart
+Whole: TypeAlias = int | np.integer[Any]
 FAST = {"contract", "reassoc", "nsz", "arcp"}  # not "nnan" or "ninf"
 
 
 @njit(inline="always")
-def harmonics(x: float, y: float, z: float, count: int, out: np.ndarray) -> None:
+def harmonics(x: Real, y: Real, z: Real, count: int, out: np.ndarray) -> None:
     """The first `count` basis functions of recon/spherical_harmonics.py into `out`."""
     out[0] = 0.28209479177387814
     if count > 1:
@@ -53,8 +56,8 @@ def rotation(q: np.ndarray) -> tuple[float, ...]:
 
 @njit(fastmath=FAST)
 def project_shape(
-    x: float, y: float, z: float, R: tuple[float, ...], size: np.ndarray, opacity: float, K: np.ndarray, T: np.ndarray, width: int, height: int,
-    antialiased: bool, radius_clip: float, out: np.ndarray,
+    x: Real, y: Real, z: Real, R: tuple[float, ...], size: np.ndarray, opacity: Real, K: np.ndarray, T: np.ndarray, width: int, height: int,
+    antialiased: bool, radius_clip: Real, out: np.ndarray,
 ) -> bool:  # fmt: skip
     """Writes the shape of one Gaussian at x, y, z in camera axes; False where nothing of it is on the screen."""
     fx, fy, skew, cx, cy = K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2]
@@ -92,7 +95,7 @@ def project_shape(
 
 
 @njit(fastmath=FAST)
-def color_of(sh: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> None:
+def color_of(sh: np.ndarray, x: Real, y: Real, z: Real, out: np.ndarray) -> None:
     """Writes the colour of coefficients [K, 3] seen along x, y, z (of any length)."""
     weight = np.empty(25, np.float32)
     n, bases = 1 / math.sqrt(x * x + y * y + z * z), len(sh)
@@ -106,7 +109,7 @@ def color_of(sh: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> N
 @njit(parallel=True, cache=True, fastmath=FAST)
 def project(
     means: np.ndarray, quats: np.ndarray, scales: np.ndarray, opacities: np.ndarray, sh: np.ndarray, K: np.ndarray, T: np.ndarray,
-    width: int, height: int, antialiased: bool, near: float, far: float, radius_clip: float, extras: bool,
+    width: int, height: int, antialiased: bool, near: Real, far: Real, radius_clip: Real, extras: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Shapes [N, 6] (x, y, la, lb, lc, log2 opacity), values [N, 4 or 7] (colour, z, normal) and depth keys [N] uint32 (CULLED where unseen).
 

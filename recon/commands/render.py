@@ -1,0 +1,113 @@
+"""Pictures or a video of a scene's Gaussians, along a path of cameras around the scene's own centre and up."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.commands import UsageError
+from recon.commands.output import progress, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from recon.scene import Cameras, Gaussians, Scene
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scene", help="a file or folder with Gaussians (ply, splat, spz, sog, glb, npz ...)")
+    path = parser.add_mutually_exclusive_group()
+    path.add_argument("--orbit", action="store_const", dest="path", const="orbit", help="one turn around the scene (default without cameras)")
+    path.add_argument("--spiral", action="store_const", dest="path", const="spiral", help="two turns that come closer and sink")
+    path.add_argument("--wobble", action="store_const", dest="path", const="wobble", help="a small circle at the first camera (default with cameras)")
+    path.add_argument("--input-cameras", action="store_const", dest="path", const="input", help="the scene's own cameras, smoothly with --frames")
+    path.add_argument("--path", dest="cameras", metavar="FILE", help="cameras of a file: cameras.json, transforms.json, a COLMAP folder, npz")
+    parser.add_argument("-o", "--output", default="render.mp4", help=".mp4, .gif, .png (one picture) or a folder (default: render.mp4)")
+    parser.add_argument("--size", default="1280x720", help="WIDTHxHEIGHT (default: 1280x720)")
+    parser.add_argument("--frames", type=int, help="pictures (default: 120; with --path or --input-cameras: as many as there are cameras)")
+    parser.add_argument("--fps", type=float, default=30.0, help="pictures a second (default: 30)")
+    parser.add_argument("--fov", type=float, default=50.0, help="degrees across the shorter side, for --orbit and --spiral (default: 50)")
+    parser.add_argument("--distance", type=float, default=2.6, help="from the centre, in radii of the scene (default: 2.6)")
+    parser.add_argument("--background", default="0,0,0", help="red,green,blue from 0 to 1 (default: 0,0,0)")
+    parser.add_argument("--antialiased", action="store_true", help="the opacity that mip-splatting trains for")
+    parser.add_argument("--surfels", action="store_true", help="draw the Gaussians as flat discs")
+    parser.add_argument("--backend", choices=("auto", "torch", "cpu", "gsplat", "cuda"), default="auto", help="the renderer (default: auto)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    width, height = _size(args.size)
+    background = _background(args.background)
+    if args.frames is not None and args.frames < 1:
+        raise UsageError(f"--frames is {args.frames}, wanted at least 1")
+    from recon import io, video
+    from recon.reconstruct import pick_device
+
+    target = Path(args.output)
+    scene = io.load(Path(args.scene))
+    if scene.gaussians is None or not len(scene.gaussians):
+        from recon.errors import ReconError
+
+        raise ReconError(f"{args.scene} holds no Gaussians to render")
+    cameras = _cameras(args, scene, width, height)
+    video.check_target(target, width=width, height=height, frames=len(cameras))
+    device = "cpu" if args.backend == "cpu" else pick_device(args.device)
+    options: dict[str, Any] = {
+        "backend": args.backend, "background": background, "antialiased": args.antialiased, "primitive": "surfel" if args.surfels else "gaussian",
+    }  # fmt: skip
+    begin = time.perf_counter()
+    files = video.write(_pictures(scene.gaussians.to(device), cameras, options, progress(args)), target, fps=args.fps)
+    seconds = time.perf_counter() - begin
+    result = {"files": [str(f) for f in files], "frames": len(cameras), "width": width, "height": height, "seconds": seconds}
+    say(args, result, [f"{target}: {len(cameras)} pictures of {width} x {height} in {seconds:.1f} s"])
+    return 0
+
+
+def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], tell: Any) -> Iterator[np.ndarray]:
+    """One picture after the other, so that a long video takes no more memory than a short one."""
+    import torch
+
+    from recon.render import render
+
+    for c in range(len(cameras)):
+        tell("rendering", c / len(cameras))
+        with torch.no_grad():
+            color = render(gaussians, cameras[c], check=c == 0, **options).color[0]
+        yield (color.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+    tell("rendering", 1.0)
+
+
+def _cameras(args: argparse.Namespace, scene: Scene, width: int, height: int) -> Cameras:
+    from recon import camera_paths, io
+
+    place: dict[str, Any] = {"width": width, "height": height}
+    if args.cameras or args.path == "input":
+        given = io.load(Path(args.cameras)).cameras if args.cameras else scene.cameras
+        return camera_paths.through(given, frames=args.frames or 0, **place)
+    place["frames"] = args.frames or 120
+    chosen = args.path or ("wobble" if "unplaced" not in scene.cameras.placed_by[:1] and len(scene.cameras) else "orbit")
+    if chosen == "wobble":
+        return camera_paths.wobble(scene, **place)
+    around = {"orbit": camera_paths.orbit, "spiral": camera_paths.spiral}[chosen]
+    return around(camera_paths.surroundings(scene), distance=args.distance, fov_degrees=args.fov, **place)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if not found or not int(found[1]) or not int(found[2]):
+        raise UsageError(f"--size is {text!r}, wanted WIDTHxHEIGHT, for example 1280x720")
+    return int(found[1]), int(found[2])
+
+
+def _background(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(v) for v in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3 or not all(0 <= v <= 1 for v in values):
+        raise UsageError(f"--background is {text!r}, wanted red,green,blue from 0 to 1")
+    return values
