@@ -38,7 +38,7 @@ def test_orbit_shows_the_ball_upright(scene_file: Path, tmp_path: Path, capsys: 
     for name in result["files"]:
         picture = np.asarray(Image.open(name)).astype(int)
         assert picture.shape == (64, 96, 3) and picture[0, 0].tolist() == [255, 255, 255]
-        upper, lower = picture[20:26, 48], picture[48:51, 48]
+        upper, lower = picture[16:22, 48], picture[49:52, 48]
         assert (upper[:, 0] > upper[:, 2] + 80).all() and (lower[:, 2] > lower[:, 0] + 80).all()
 
 
