@@ -13,7 +13,7 @@ from recon.io.content import SH_DC, no_cameras
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
 from recon.io.packing import ROOT_HALF, from_smallest_three, morton_order, smallest_three
-from recon.io.ply import Header, read_elements, write_ply
+from recon.io.ply import Header, blocks, read_elements, write_ply
 from recon.io.splat_ply import log_scale, unit_quats
 from recon.scene import SH_SIZES, Gaussians, Scene
 
@@ -93,33 +93,38 @@ def read(header: Header) -> Scene:
     if chunk is None or vertex is None or not set(PACKED) <= vertex.names or not set(BOUNDS[:12]) <= chunk.names:
         raise fault(path, f"is no compressed PLY: it wants chunks with {', '.join(BOUNDS[:12])} and vertices with {', '.join(PACKED)}")
     rest = 0 if sh is None else len(sh.properties)
-    if rest % 3 or 1 + rest // 3 not in SH_SIZES or (sh is not None and sh.count != vertex.count):
+    bytes_only = sh is None or all(p == (f"f_rest_{i}", "u1", None) for i, p in enumerate(sh.properties))
+    if rest % 3 or 1 + rest // 3 not in SH_SIZES or not bytes_only or (sh is not None and sh.count != vertex.count):
         raise fault(path, f"has {sh.count if sh else 0} rows of {rest} harmonics for {vertex.count} Gaussians")
     if chunk.count * CHUNK < vertex.count:
         raise fault(path, f"has {chunk.count} chunks for {vertex.count} Gaussians, wanted {-(-vertex.count // CHUNK)}")
     parts = read_elements(header, ["chunk", "vertex", "sh"])
-    rows = parts["vertex"]
-    number = np.arange(len(rows)) // CHUNK
-    bounds = lambda names: np.stack([parts["chunk"][n].astype(np.float32) for n in names], 1)[number]
+    rows, harmonics = parts["vertex"], parts["sh"].view(np.uint8).reshape(vertex.count, rest) if rest else None
+    bounds = np.stack([parts["chunk"][n].astype(np.float32) for n in BOUNDS if n in chunk.names], 1)
+    count = len(rows)
+    out = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh": (1 + rest // 3, 3)}
+    values = {name: np.empty((count, *shape), np.float32) for name, shape in out.items()}
+    for part in blocks(count):
+        chunk_of = np.arange(part.start, part.stop) // CHUNK
+        words = {name: rows[name][part].astype(np.uint32) for name in PACKED}
+        _decode(values, part, words, bounds[chunk_of], None if harmonics is None else harmonics[part])
+    return Scene(cameras=no_cameras(), gaussians=Gaussians(**{k: torch.from_numpy(v) for k, v in values.items()}))
 
-    def spread(shares: np.ndarray, names: list[str]) -> np.ndarray:
-        low, high = bounds(names[:3]), bounds(names[3:])
-        return low + shares * (high - low)
 
-    words = {name: rows[name].astype(np.uint32) for name in PACKED}
-    color = _unpack(words["packed_color"], (8, 8, 8, 8))
-    rgb = spread(color[:, :3], BOUNDS[12:]) if set(BOUNDS[12:]) <= chunk.names else color[:, :3]
-    coefficients = np.empty((len(rows), 1 + rest // 3, 3), np.float32)
-    coefficients[:, 0] = (rgb - 0.5) / SH_DC
-    if rest:
-        byte = np.stack([parts["sh"][f"f_rest_{i}"] for i in range(rest)], 1).astype(np.float32)
-        share = np.where(byte == 0, 0, np.where(byte == 255, 1, (byte + 0.5) / 256))
-        coefficients[:, 1:] = ((share - 0.5) * SH_RANGE).reshape(len(rows), 3, -1).transpose(0, 2, 1)
-    others = (_unpack(words["packed_rotation"] & np.uint32(0x3FFFFFFF), (10, 10, 10)) - 0.5) / ROOT_HALF
+def _decode(
+    values: dict[str, np.ndarray], part: slice, words: dict[str, np.ndarray], bounds: np.ndarray, harmonics: np.ndarray | None
+) -> None:
+    """Fills the rows `part` of the values; bounds [n, 12 or 18] are those of each row's chunk."""
+    between = lambda shares, at: bounds[:, at : at + 3] + shares * (bounds[:, at + 3 : at + 6] - bounds[:, at : at + 3])
+    values["means"][part] = between(_unpack(words["packed_position"], (11, 10, 11)), 0)
     with np.errstate(over="ignore"):
-        scales = np.exp(spread(_unpack(words["packed_scale"], (11, 10, 11)), BOUNDS[6:12]))
-    values = {
-        "means": spread(_unpack(words["packed_position"], (11, 10, 11)), BOUNDS[:6]), "scales": scales, "sh": coefficients,
-        "quats": from_smallest_three(words["packed_rotation"] >> 30, others), "opacities": color[:, 3].copy(),
-    }  # fmt: skip
-    return Scene(cameras=no_cameras(), gaussians=Gaussians(**{k: torch.from_numpy(v.astype(np.float32)) for k, v in values.items()}))
+        values["scales"][part] = np.exp(between(_unpack(words["packed_scale"], (11, 10, 11)), 6))
+    color = _unpack(words["packed_color"], (8, 8, 8, 8))
+    rgb = between(color[:, :3], 12) if bounds.shape[1] == len(BOUNDS) else color[:, :3]
+    values["opacities"][part] = color[:, 3]
+    values["sh"][part, 0] = (rgb - 0.5) / SH_DC
+    if harmonics is not None:
+        share = np.where(harmonics == 0, 0, np.where(harmonics == 255, 1, (harmonics + np.float32(0.5)) / 256))
+        values["sh"][part, 1:] = ((share - 0.5) * SH_RANGE).reshape(len(color), 3, -1).transpose(0, 2, 1)
+    others = (_unpack(words["packed_rotation"] & np.uint32(0x3FFFFFFF), (10, 10, 10)) - 0.5) / ROOT_HALF
+    values["quats"][part] = from_smallest_three(words["packed_rotation"] >> 30, others)

@@ -10,6 +10,7 @@ import torch
 from recon.io.content import SH_DC, dc_colors, no_cameras
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
+from recon.io.ply import blocks
 from recon.io.splat_ply import unit_quats
 from recon.scene import Gaussians, Scene
 
@@ -18,13 +19,17 @@ RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("color", "u1", 4)
 
 def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     """Writes the Gaussians in their order; colours and opacities get 8 bits, rotations 8 bits a component."""
-    out = np.empty(len(gaussians), RECORD)
-    out["means"], out["scales"] = gaussians.means.float().numpy(), gaussians.scales.float().numpy()
-    out["color"][:, :3] = np.rint(dc_colors(gaussians).float().numpy() * 255)
-    out["color"][:, 3] = np.rint(gaussians.opacities.float().clamp(0, 1).numpy() * 255)
-    out["quat"] = np.clip(np.rint(unit_quats(gaussians.quats.float().numpy()) * 128 + 128), 0, 255)
-    with whole_file(path) as temporary:
-        out.tofile(temporary)
+    g = gaussians
+    colors = dc_colors(g).float().numpy()
+    means, scales, opacities, quats = (t.float().numpy() for t in (g.means, g.scales, g.opacities, g.quats))
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        for part in blocks(len(g)):
+            out = np.empty(part.stop - part.start, RECORD)
+            out["means"], out["scales"] = means[part], scales[part]
+            out["color"][:, :3] = np.rint(colors[part] * 255)
+            out["color"][:, 3] = np.rint(np.clip(opacities[part], 0, 1) * 255)
+            out["quat"] = np.clip(np.rint(unit_quats(quats[part]) * 128 + 128), 0, 255)
+            out.tofile(file)
 
 
 def read(path: Path) -> Scene:

@@ -23,6 +23,7 @@ from recon.io.content import no_cameras
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
 from recon.io.packing import ROOT_HALF, from_smallest_three, smallest_three
+from recon.io.ply import blocks
 from recon.io.splat_ply import log_scale, unit_quats
 from recon.scene import Gaussians, Scene
 
@@ -87,16 +88,18 @@ def _encode(g: Gaussians, version: int) -> list[np.ndarray]:
         fields = (others < 0).astype(np.uint32) << 9 | size
         word = largest.astype(np.uint32) << 30 | fields[:, 0] << 20 | fields[:, 1] << 10 | fields[:, 2]
         rotations = word.astype("<u4").view(np.uint8)
-    steps = np.full((sh.shape[1] - 1, 1), 16)
+    steps = np.full((sh.shape[1] - 1, 1), 16, np.float32)
     steps[:3] = 8  # 5 bits for degree 1, 4 for the others, as Niantic's writer has it
-    harmonics = np.floor((np.rint(sh[:, 1:] * 128) + 128 + steps // 2) / steps) * steps
+    harmonics = np.empty((len(sh), sh.shape[1] - 1, 3), np.uint8)
+    for part in blocks(len(sh)):
+        harmonics[part] = np.clip(np.floor((np.rint(sh[part, 1:] * 128) + 128 + steps / 2) / steps) * steps, 0, 255)
     return [
         np.ascontiguousarray(fixed.view(np.uint8).reshape(-1, 3, 4)[:, :, :3]).reshape(-1),
         byte(g.opacities.float().numpy() * 255),
         byte(sh[:, 0] * (COLOR_SCALE * 255) + 127.5).reshape(-1),
         byte((log_scale(g.scales.float().numpy()) + 10) * 16).reshape(-1),
         rotations.reshape(-1),
-        np.clip(harmonics, 0, 255).astype(np.uint8).reshape(-1),
+        harmonics.reshape(-1),
     ]
 
 
