@@ -18,6 +18,7 @@ from recon.render_projection import Splats, project_splats
 from recon.scene import Cameras, Gaussians, Rendering
 
 TILE = 16
+GAUSSIANS = ("means", "quats", "scales", "opacities", "sh")
 MAX_PAIRS = 2**31 - 1
 
 
@@ -40,9 +41,9 @@ def render_cpu(gaussians: Gaussians, cameras: Cameras, options: RenderOptions) -
             shape, values, boxes = _surfel_arrays(splats)
             order, spans = np.arange(len(splats), dtype=np.uint32), boxes
         else:
+            means, quats, scales, opacities, sh = (_array(getattr(gaussians, name)) for name in GAUSSIANS)
             shape, values, depth_key = project.project(
-                *(_array(x) for x in (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)),
-                _array(cameras.K[c]), _array(cameras.cam_to_world[c]), width, height, options.antialiased,
+                means, quats, scales, opacities, sh, _array(cameras.K[c]), _array(cameras.cam_to_world[c]), width, height, options.antialiased,
                 np.float32(options.near), np.float32(options.far), np.float32(options.radius_clip), extras,
             )  # fmt: skip
             order, spans = project.sort_by_depth(depth_key, numba.get_num_threads()), None

@@ -186,7 +186,7 @@ def blend_gaussians(
     listed: np.ndarray,
     starts: np.ndarray,
     columns: int,
-    pixels: int,
+    pixels: Whole,
     background: np.ndarray,
     picture: np.ndarray,
 ) -> None:
@@ -233,7 +233,7 @@ def blend_surfels(
     listed: np.ndarray,
     starts: np.ndarray,
     columns: int,
-    pixels: int,
+    pixels: Whole,
     background: np.ndarray,
     picture: np.ndarray,
 ) -> None:
