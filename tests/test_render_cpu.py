@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ spec = importlib.util.spec_from_file_location("render_scenes", Path(__file__).pa
 assert spec is not None and spec.loader is not None
 scenes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(scenes)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Many small tensors: torch's threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def equal(seed: int, **options: Any) -> None:
