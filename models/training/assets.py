@@ -104,8 +104,12 @@ def crossed_boards() -> dict[str, np.ndarray]:
 
 
 def load_assets(device: str | torch.device, textures: Path | None = None, meshes: Path | None = None, *, noise: int = 64, seed: int = 0) -> Assets:
-    """The packs on a device; noise textures and crossed boards stand in for a pack that is not given. Raises ReconError for a pack without its keys."""
-    pictures = noise_textures(Dice(seed, device), noise) if textures is None else read_textures(open_pack(textures, ("tex_webp", "tex_off"))).to(device)
+    """The packs on a device; noise textures and crossed boards stand in for a pack that is not given.
+
+    Raises ReconError for a pack without its keys.
+    """
+    noisy = textures is None
+    pictures = noise_textures(Dice(seed, device), noise) if noisy else read_textures(open_pack(textures, ("tex_webp", "tex_off"))).to(device)
     raw: dict[str, np.ndarray] = crossed_boards()
     every = [pictures]
     if meshes is not None:

@@ -95,7 +95,8 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         self.count += 1
-        torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 / min(self.steps, 1 + self.count / 4))
+        share = 1 / min(self.steps, 1 + self.count / 4)
+        torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], share)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def swap(self) -> None:
@@ -132,8 +133,8 @@ def train(net: ReconSmall, generate: Callable[[BatchShape], Batch], options: Tra
     if options.compile:
         compile_blocks(net)
     start = saved = time.monotonic()
-    images, step = 0, 0
-    for shape in batch_shapes(options):
+    images = 0
+    for step, shape in enumerate(batch_shapes(options)):
         elapsed = (time.monotonic() - start) / 60
         if step % 20 == 0 and agreed(elapsed >= options.minutes, world, device):
             break
@@ -161,7 +162,6 @@ def train(net: ReconSmall, generate: Callable[[BatchShape], Batch], options: Tra
         if rank == 0 and time.monotonic() - saved > 60:
             save_average(net, average, options.save)
             saved = time.monotonic()
-        step += 1
     average.swap()
     if rank == 0:
         from recon.weights import pack
