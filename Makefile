@@ -30,4 +30,4 @@ app: $(BIN)/.installed
 	$(BIN)/python -m recon.app
 
 bench: $(BIN)/.installed-dev
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench/gpu_render.py
