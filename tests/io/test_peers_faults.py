@@ -10,6 +10,7 @@ import torch
 from plyfile import PlyData, PlyElement
 
 import recon.io as io
+from recon.errors import FileError
 from recon.geometry import quats_to_matrices
 from recon.io.gltf import Document, to_linear
 from recon.scene import Gaussians, Scene
@@ -86,7 +87,7 @@ def test_fault_05_only_a_vertex_element_is_written_and_more_are_read(splats, tmp
     torch.testing.assert_close(io.load(tmp_path / "bare.ply").gaussians.sh, scene.gaussians.sh, atol=0, rtol=0)
     without_rotation = [n for n in bare.dtype.names if n != "rot_3"]
     PlyData([PlyElement.describe(bare[without_rotation].astype([(n, "f4") for n in without_rotation]), "vertex")]).write(tmp_path / "no_rot_3.ply")
-    with pytest.raises(io.FileError, match="rot_3"):
+    with pytest.raises(FileError, match="rot_3"):
         io.load(tmp_path / "no_rot_3.ply")
 
 
