@@ -30,7 +30,7 @@ def run(options: TrainOptions, *, textures: Path | None, meshes: Path | None, st
         dist.init_process_group("nccl")
     torch.set_float32_matmul_precision("high")
     torch.manual_seed(options.seed)  # the same random weights on every GPU
-    net = ReconSmall().to(device)
+    net = ReconSmall().to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] the convolutions run a fifth faster
     if start is not None:
         load_into(net, start)
     options.save.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from recon.models.training.dice import Dice
 from recon.models.training.places import Places
 
 LENS_DEGREES = (12.0, 105.0)  # field of view over the long side
+USUAL_DEGREES = (42.0, 82.0)  # of phones and standard lenses
 
 
 def look_at(position: Tensor, target: Tensor, roll: Tensor) -> Tensor:  # [..., 3], [..., 3], [...] -> [..., 3, 3]
@@ -23,9 +24,10 @@ def look_at(position: Tensor, target: Tensor, roll: Tensor) -> Tensor:  # [..., 
 
 
 def draw_lenses(dice: Dice, places: Places, views: int) -> Tensor:  # [B, V] radians over the long side
-    """Log-uniform, one lens for all views in 80 % of the scenes; rooms need a wide one."""
+    """Log-uniform over all lenses for single objects, the usual ones in 60 % of other scenes; one for all views in 80 %; rooms need a wide one."""
     count = len(places)
-    lens = dice.log_uniform(*LENS_DEGREES, count, 1)
+    usual = dice.chance(0.6, count, 1) & ~places.single[:, None]
+    lens = torch.where(usual, dice.log_uniform(*USUAL_DEGREES, count, 1), dice.log_uniform(*LENS_DEGREES, count, 1))
     own = lens * (dice.normal(count, views) * 0.25).exp()
     low = torch.where(places.indoor, 28.0, LENS_DEGREES[0])[:, None]
     degrees = torch.where(dice.chance(0.8, count, 1), lens.expand(-1, views), own)
@@ -33,7 +35,7 @@ def draw_lenses(dice: Dice, places: Places, views: int) -> Tensor:  # [B, V] rad
 
 
 def walk(dice: Dice, places: Places, views: int) -> tuple[Tensor, Tensor]:  # positions, targets [B, V, 3]
-    """Steps of 2 % to 40 % of a room, looking about one direction."""
+    """Steps of 2 % to 40 % of a room, looking about one direction: across the room, or anywhere, which may be at a wall."""
     count = len(places)
     start = dice.uniform(-1, 1, count, 1, 3) * places.room[:, None] * torch.tensor([0.85, 0.6, 0.85], device=dice.device)
     reach = dice.log_uniform(0.02, 0.4, count, 1, 1) * places.room.mean(-1)[:, None, None]
@@ -41,7 +43,9 @@ def walk(dice: Dice, places: Places, views: int) -> tuple[Tensor, Tensor]:  # po
     step[:, 0] = 0
     limit = places.room[:, None] * 0.93
     position = torch.maximum(torch.minimum(start + step, limit), -limit)
-    target = dice.uniform(-1, 1, count, 1, 3) * places.room[:, None] * 0.5 - start * 0.6
+    across = dice.uniform(-1, 1, count, 1, 3) * places.room[:, None] * 0.5 - start * 0.6
+    anywhere = start + 2 * F.normalize(dice.normal(count, 1, 3) * torch.tensor([1.0, 0.3, 1.0], device=dice.device), dim=-1)
+    target = torch.where(dice.chance(0.35, count, 1, 1), anywhere, across)
     return position, target + dice.normal(count, views, 3) * dice.uniform(0, 0.35, count, 1, 1)
 
 
