@@ -322,7 +322,8 @@ def sanitize(args: argparse.Namespace) -> None:
     for check_name in ("memcheck", "racecheck", "synccheck"):
         # cuda-core asks the driver for things it may not have: failed questions are no memory errors
         quiet = ["--report-api-errors", "no"] if check_name == "memcheck" else []
-        command = [tool, "--tool", check_name, *quiet, "--error-exitcode", "9", sys.executable, __file__, "--parts", "smoke", "--output", str(args.output)]
+        ours = [sys.executable, __file__, "--parts", "smoke", "--output", str(args.output)]
+        command = [tool, "--tool", check_name, *quiet, "--error-exitcode", "9", *ours]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(30.0, min(150.0, left(args) - 20)))
             text = (done.stdout + done.stderr)[-1500:]
