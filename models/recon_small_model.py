@@ -1,6 +1,6 @@
 """Contains ReconSmallModel: recon-small with the way from its outputs to a Scene (cameras from matches, depth from the pointmap).
 
-    photos --256 px--> forward: depth, validity, lens prior, fallback pose        (coordinates hold at the trained size)
+    photos --320 px--> forward: depth, validity, lens prior, fallback pose        (coordinates hold at the trained size)
            --640 px--> descriptors -> matches (+ SIFT) -> relative poses -> bundle (matches gain from resolution)
     depth of each view scaled to the tracks, unprojected with the cameras, one Gaussian a pixel
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recon.models import placement
+from recon.models.agreement import compare
 from recon.models.depth_alignment import log_scale, smooth_correction
 from recon.models.grids import move_K, move_maps, move_points, principal_points, sample_points
 from recon.models.pixel_gaussians import pixel_gaussians
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from recon.scene import Cameras, PlacedBy, Scene
 
 log = logging.getLogger(__name__)
-POINTMAP_LONG_SIDE, MATCH_LONG_SIDE = 256, 640
+POINTMAP_LONG_SIDE, MATCH_LONG_SIDE = 320, 640
 PAIR_LIMIT = 150
-FOCAL_SIGMA, EXIF_SIGMA = 0.35, 0.08  # widths of the prior in log focal: from the network, from EXIF
+FOCAL_SIGMA, EXIF_SIGMA = 0.25, 0.08  # widths of the prior in log focal: from the network, from EXIF
+USUAL_FOCAL, USUAL_SHARE = 0.8, 0.15  # a usual lens (35 mm on full frame) by the diagonal, and what it weighs beside the network's answer
 LEAST_CONFIDENCE = 0.02  # below it a pose from matches is no better than the pointmap's
 
 
@@ -61,10 +63,11 @@ class Placed:
 
 
 def lens_focal(logits: Tensor, params: ReconSmallParams, height: int, width: int) -> np.ndarray:  # [V, bins] -> [V]
-    """Focal length in pixels: the mean of log(focal / diagonal) under the lens distribution."""
+    """Focal length in pixels: the mean of log(focal / diagonal) under the lens distribution, drawn a little towards a usual lens."""
     low, high = (math.log(x) for x in params.lens_range)
     centres = torch.linspace(low, high, params.lens_bins, device=logits.device)
-    return (math.hypot(height, width) * (logits.softmax(-1) @ centres).exp()).double().cpu().numpy()
+    mean = torch.lerp(logits.softmax(-1) @ centres, logits.new_tensor(math.log(USUAL_FOCAL)), USUAL_SHARE)
+    return (math.hypot(height, width) * mean.exp()).double().cpu().numpy()
 
 
 class ReconSmallModel(ReconSmall):
@@ -276,8 +279,20 @@ def assemble(images: Images, coarse: Images, fine: Images, prediction: Predictio
     return Scene(
         images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=points, confidence=confidence, mask=mask),
         gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, fine, images),
-        metric=False,
+        metric=False, report={"agreement": agreement(prediction, coarse, fine, placed, bundle)},
     )  # fmt: skip
+
+
+def agreement(prediction: Prediction, coarse: Images, fine: Images, placed: Placed, bundle: Bundle | None) -> list[dict[str, Any]]:
+    """What `recon.models.agreement.compare` says of the network's uncorrected depth and the bundle; empty without a bundle."""
+    if bundle is None or not len(bundle.points):
+        return []
+    depth = np.empty(len(bundle.view))
+    for v in range(len(placed.K)):
+        mine = bundle.view == v
+        at = sample_points(prediction.log_depth[v].double().numpy(), move_points(bundle.xy[mine], v, fine, coarse))
+        depth[mine] = np.exp(at + placed.log_scales[v])
+    return compare(bundle, placed.K, placed.cam_to_world, depth)
 
 
 def scene_tracks(bundle: Bundle | None, fine: Images, images: Images):

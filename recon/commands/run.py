@@ -141,11 +141,13 @@ def facts(scene: Scene) -> dict[str, Any]:
     cameras, images = scene.cameras, scene.images
     assert images is not None
     photo_cameras = cameras.for_photos()
+    agreement = scene.report.get("agreement")
     views = [
         {
             "name": name, "placed_by": cameras.placed_by[v], "confidence": float(cameras.confidence[v]),
             "width": int(images.photo_width[v]), "height": int(images.photo_height[v]), "K": photo_cameras[v].K[0].tolist(),
             "cam_to_world": cameras.cam_to_world[v].tolist(), "exif_focal": bool(images.focal[v].isfinite()),
+            "agreement": agreement[v] if agreement else None,
         }
         for v, name in enumerate(images.names)
     ]  # fmt: skip
