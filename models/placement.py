@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.bundle import Bundle, solve_views
+from recon.bundle import WORKERS, Bundle, solve_views
 from recon.models.grids import grid_of, principal_points
 from recon.models.matches import match_views
 from recon.models.recon_small import COARSE_STRIDE, ReconSmall
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 MatchKind = Literal["both", "own", "sift", "none"]
 Pair = tuple[int, int]
-THRESHOLD_PX = 1.0  # expected error of a match on the match grid
+NO_MATCHES = Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))
+THRESHOLD_PX = 0.5  # expected error of a match on the match grid
 
 
 def choose_pairs(views: int, similarity: np.ndarray, limit: int) -> list[Pair]:  # similarity [V, V]
@@ -62,9 +65,11 @@ def own_matches(net: ReconSmall, a: tuple[Tensor, Tensor, Tensor], b: tuple[Tens
 
 
 def sift_of(images: Images) -> list[tuple[np.ndarray, np.ndarray]]:
-    """SIFT features of each photo with places in pixels of the grid of `images`."""
+    """SIFT features of each photo with places in pixels of the grid of `images`; of the grid's own pixels where no photos are kept."""
     scale, offset = grid_of(images)
     out = []
+    if not images.photos:
+        return [sift_features((rgb.cpu().clamp(0, 1) * 255).round().byte().numpy()) for rgb in images.rgb]
     for v, photo in enumerate(images.photos):
         xy, descriptors = sift_features(np.asarray(photo))
         size = np.array([float(images.photo_width[v]), float(images.photo_height[v])])
@@ -99,19 +104,22 @@ def place(
     if K is not None:
         prior[known] = K[known][:, [0, 1], [0, 1]].mean(1)
         centre[known] = K[known][:, :2, 2]
-    relative: dict[Pair, RelativePose | None] = {}
-    matches: dict[Pair, Matches] = {}
-    for (i, j), kinds in found.items():
-        both, either = bool(known[i] and known[j]), bool(known[i] or known[j])
-        relative[(i, j)] = choose(
-            kinds, centre[i], centre[j], prior[i], prior[j], sigma=sigma, threshold_px=THRESHOLD_PX, focal_known=both,
-            shared_focal=shared and not either,
+
+    def solve(pair: Pair) -> RelativePose | None:
+        i, j = pair
+        return choose(
+            found[pair], centre[i], centre[j], prior[i], prior[j], sigma=sigma, threshold_px=THRESHOLD_PX, focal_known=bool(known[i] and known[j]),
+            shared_focal=shared and not (known[i] or known[j]),
         )
-        filled = [k for k in kinds if len(k)]
-        matches[(i, j)] = concatenate(filled) if filled else Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))
-    return solve_views(
-        matches, centre, prior, relative=relative, K=K, cam_to_world=cam_to_world, sigma=sigma, threshold_px=THRESHOLD_PX, shared_focal=shared
-    )
+
+    matches = {pair: concatenate([k for k in kinds if len(k)] or [NO_MATCHES]) for pair, kinds in found.items()}
+    # thousands of small products: BLAS threads would only wait for each other, the pairs themselves share the cores
+    with threadpool_limits(1, user_api="blas"):
+        with ThreadPoolExecutor(WORKERS) as pool:
+            relative = dict(zip(found, pool.map(solve, found), strict=True))
+        return solve_views(
+            matches, centre, prior, relative=relative, K=K, cam_to_world=cam_to_world, sigma=sigma, threshold_px=THRESHOLD_PX, shared_focal=shared
+        )
 
 
 def procrustes(local: Tensor, common: Tensor, weight: Tensor) -> tuple[np.ndarray, float]:  # [n, 3], [n, 3], [n]

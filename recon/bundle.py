@@ -98,7 +98,9 @@ def _retriangulate(s: _State, tracks: Observations, threshold: float, rounds: in
 
 
 def _adjust(s: _State, active: Observations, o: _Options, rounds: int, limit: int = POINT_LIMIT) -> None:
-    """Bundle adjustment of the placed views, on the longest tracks."""
+    """Bundle adjustment of the placed views, on the longest tracks; two views alone keep what their pair was refined to, on all its matches."""
+    if len(s.placed) == 2 and not o.pose_given.any():
+        return
     length = np.bincount(active.point, minlength=active.count)
     if (length > 0).sum() > limit:
         order = np.argsort(-(length + np.random.default_rng(0).random(len(length))))

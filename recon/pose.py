@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 CLIP = float(np.log1p(16.0))  # cost of a match that is no match: four thresholds away and beyond
-PRIOR_WEIGHT = 0.003  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
+PRIOR_WEIGHT = 0.006  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
 STARTS = (1.0, 0.75, 1.35, 0.55, 1.8)  # focal starts, as factors of the prior
 REFINE_LIMIT = 2000
 COARSE_LIMIT = 600  # matches in the refinement of each start
