@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from recon.adjustment import Rig, adjust, project
 from recon.bundle import solve_views
 from recon.evaluate import camera_centre_errors, rotation_error_degrees
-from recon.pose import Matches
+from recon.pose import Matches, solve_pair
 from recon.tracks import Observations, build_tracks, triangulate
 
 CENTRE = np.array([256.0, 192.0])
@@ -55,6 +55,15 @@ def test_known_cameras_are_recovered(seed, prior):
     assert camera_centre_errors(b.cam_to_world, T).max() < 0.02
     assert abs(np.log(b.K[0, 0, 0] / 420)) < 0.05 and b.error.mean() < 1.0
     assert len(b.points) > 300 and b.view.max() == 5 and b.point.max() == len(b.points) - 1
+
+
+def test_two_views_keep_what_their_pair_was_refined_to():
+    matches, _ = scene(2, seed=1, step=15.0)
+    pair = solve_pair(matches[(0, 1)], CENTRE, CENTRE, 500.0, 500.0)
+    b = solve_views(matches, [CENTRE] * 2, [500.0] * 2, relative={(0, 1): pair})
+    assert pair is not None and b.K[0, 0, 0] == pytest.approx(pair.focal_a, rel=1e-9)
+    assert rotation_error_degrees(np.linalg.inv(b.cam_to_world[1])[:3, :3], pair.R) < 1e-6
+    assert len(b.points) > 100 and b.error.mean() < 1.0
 
 
 def test_two_views():
