@@ -228,15 +228,23 @@ class Gaussians(_Tensors):
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh(_Tensors):
-    """Triangles, counter-clockwise seen from outside."""
+    """Triangles, counter-clockwise seen from outside. Where there is a texture it is what shows, and colors are for programs without textures."""
 
     vertices: Tensor  # [P, 3] world
     faces: Tensor  # [F, 3] int64
     colors: Tensor | None = None  # [P, 3] 0..1 sRGB
     normals: Tensor | None = None  # [P, 3] unit
+    uvs: Tensor | None = None  # [P, 2] place in the texture, (0, 0) its top left corner, (1, 1) its bottom right one; repeats beyond
+    texture: Tensor | None = None  # [h, w, 3] float 0..1 sRGB; there where uvs are
 
     def __post_init__(self) -> None:
-        sizes = check_shapes(self, {"vertices": "P 3", "faces": "F 3", "colors": "P 3", "normals": "P 3"})
+        shapes = {"vertices": "P 3", "faces": "F 3", "colors": "P 3", "normals": "P 3", "uvs": "P 2", "texture": "h w 3"}
+        sizes = check_shapes(self, shapes)
+        if (self.uvs is None) != (self.texture is None):
+            there, missing = ("texture", "uvs") if self.uvs is None else ("uvs", "texture")
+            raise ShapeError(f"Mesh has {there} but no {missing}, wanted both or neither")
+        if self.texture is not None and not (self.texture.numel() and self.texture.is_floating_point()):
+            raise ShapeError(f"Mesh.texture is {list(self.texture.shape)} of {self.texture.dtype}, wanted floats 0..1 of at least 1 x 1 pixel")
         object.__setattr__(self, "faces", self.faces.long())
         if sizes["F"] and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < sizes["P"]:
             raise ShapeError(f"Mesh.faces holds {int(self.faces.min())} to {int(self.faces.max())}, wanted 0 to {sizes['P'] - 1}")

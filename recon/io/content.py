@@ -13,6 +13,7 @@ from torch import Tensor
 from recon.errors import ReconError
 from recon.io.files import fault
 from recon.io.options import Kind
+from recon.io.textures import vertex_colors
 from recon.scene import Cameras, Gaussians, Mesh, Scene, Tracks, _Tensors, check_shapes
 
 SH_DC = 0.28209479177387814  # the constant basis function: colour = 0.5 + SH_DC * sh[0]
@@ -61,7 +62,7 @@ def points_of(scene: Scene) -> PointCloud | None:
         colors = None if scene.images is None else scene.images.rgb[use.to(scene.images.rgb.device)]
         return PointCloud(points=maps.points[use], colors=colors, confidence=maps.confidence[use])
     if scene.mesh is not None:
-        return PointCloud(points=scene.mesh.vertices, colors=scene.mesh.colors, normals=scene.mesh.normals)
+        return PointCloud(points=scene.mesh.vertices, colors=vertex_colors(scene.mesh), normals=scene.mesh.normals)
     if scene.gaussians is not None:
         return PointCloud(points=scene.gaussians.means, colors=dc_colors(scene.gaussians))
     if scene.tracks is not None:
@@ -93,9 +94,14 @@ def take(scene: Scene, kind: Kind, path: Path) -> Any:
         return finite_gaussians(content, path)
     if kind == "points":
         return finite_points(content, path)
-    if not content.vertices.isfinite().all():
-        raise fault(path, "cannot be written: the mesh has vertices that are not finite")
+    for name in ("vertices", "uvs", "texture"):
+        if not _finite(getattr(content, name)):
+            raise fault(path, f"cannot be written: the mesh's {name} are not all finite")
     return content
+
+
+def _finite(values: Tensor | None) -> bool:
+    return values is None or bool(values.isfinite().all())
 
 
 def valid_rows(gaussians: Gaussians) -> Tensor:  # [N] bool
@@ -130,8 +136,8 @@ def check_loaded(scene: Scene, path: Path, repair: bool) -> Scene:
         fine = valid_rows(scene.gaussians)
         _tell(path, fine, "Gaussians", repair)
         parts["gaussians"] = scene.gaussians if fine.all() else scene.gaussians[fine]
-    if scene.mesh is not None and not scene.mesh.vertices.isfinite().all():
-        raise fault(path, "has vertices that are not finite")
+    if scene.mesh is not None and not (_finite(scene.mesh.vertices) and _finite(scene.mesh.uvs)):
+        raise fault(path, "has vertices or uvs that are not finite")
     if scene.tracks is not None and not len(scene.tracks.view):
         fine = scene.tracks.points.isfinite().all(1)
         _tell(path, fine, "points", repair)

@@ -1,6 +1,7 @@
 """GLB and glTF files of points, meshes and Gaussians (KHR_gaussian_splatting with a COLOR_0 for programs that do not know it).
 
-The caller has turned the content into glTF's axes. Vertex colours are linear in glTF, sRGB in a scene.
+The caller has turned the content into glTF's axes. Vertex colours are linear in glTF, sRGB in a scene. glTF multiplies a texture with COLOR_0,
+so the colours of a mesh with a texture are in the attribute _COLOR, which programs keep and do not show.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from recon.errors import ReconError
 from recon.io.axes import move
 from recon.io.content import PointCloud, dc_colors, no_cameras, scene_of_points
 from recon.io.files import fault
+from recon.io.glb_texture import add_texture, read_texture
 from recon.io.gltf import Builder, Document, to_linear, to_srgb
 from recon.io.options import Options
 from recon.io.splat_ply import unit_quats
+from recon.io.textures import Pictures, encode_texture, join_meshes
 from recon.scene import Gaussians, Mesh, Scene
 
 SPLATS = "KHR_gaussian_splatting"
@@ -45,6 +48,8 @@ def write(content: PointCloud | Mesh | Gaussians, path: Path, options: Options) 
         document["materials"] = [
             {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}, "doubleSided": True, "extensions": {UNLIT: {}}}
         ]
+        if isinstance(content, Mesh) and content.texture is not None:
+            add_texture(builder, encode_texture(path, content.texture))
         document["meshes"] = [{"primitives": [primitive]}]
         document["nodes"] = [{"mesh": 0, "name": "scene"}]
     else:
@@ -63,8 +68,11 @@ def _add_vertices(builder: Builder, primitive: dict[str, Any], places: np.ndarra
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         fine = np.isfinite(length) & (length > 1e-12)
         attributes["NORMAL"] = builder.add(np.where(fine, normals / np.where(fine, length, 1), [0, 0, 1]).astype("<f4"))
+    uvs = content.uvs if isinstance(content, Mesh) else None
+    if uvs is not None:
+        attributes["TEXCOORD_0"] = builder.add(uvs.float().numpy().astype("<f4"))
     if content.colors is not None:
-        attributes["COLOR_0"] = builder.add(to_linear(content.colors.float().clamp(0, 1).numpy()).astype("<f4"))
+        attributes["COLOR_0" if uvs is None else "_COLOR"] = builder.add(to_linear(content.colors.float().clamp(0, 1).numpy()).astype("<f4"))
     if isinstance(content, Mesh):
         primitive["indices"] = builder.add(content.faces.numpy().astype("<u4").reshape(-1), indices=True)
     else:
@@ -98,10 +106,11 @@ def read(path: Path) -> Scene:
     """The Gaussians, the triangles and the points of the file's scene, each joined into one. Raises FileError."""
     document = Document(path)
     parts: list[Gaussians | Mesh | PointCloud] = []
+    pictures = Pictures(path)
     for mesh, matrix in _placed_meshes(document):
         primitives = mesh.get("primitives")
         for primitive in primitives if isinstance(primitives, list) else []:
-            parts.append(_placed(document, _primitive(document, primitive), matrix))
+            parts.append(_placed(document, _primitive(document, primitive, pictures), matrix))
     if not parts:
         raise fault(path, "has no points, triangles or Gaussians in its scene")
     splats = [p for p in parts if isinstance(p, Gaussians)]
@@ -110,7 +119,7 @@ def read(path: Path) -> Scene:
     scene = scene_of_points(_join_points(clouds)) if clouds else Scene(cameras=no_cameras())
     return Scene(
         cameras=scene.cameras, tracks=scene.tracks,
-        gaussians=_join_gaussians(path, splats) if splats else None, mesh=_join_meshes(meshes) if meshes else None,
+        gaussians=_join_gaussians(path, splats) if splats else None, mesh=join_meshes(path, meshes) if meshes else None,
     )  # fmt: skip
 
 
@@ -158,7 +167,7 @@ def _local_matrix(document: Document, node: dict[str, Any]) -> np.ndarray:
     return out
 
 
-def _primitive(document: Document, primitive: Any) -> Gaussians | Mesh | PointCloud:
+def _primitive(document: Document, primitive: Any, pictures: Pictures) -> Gaussians | Mesh | PointCloud:
     path = document.path
     attributes = primitive.get("attributes") if isinstance(primitive, dict) else None
     if not isinstance(attributes, dict) or "POSITION" not in attributes:
@@ -179,7 +188,7 @@ def _primitive(document: Document, primitive: Any) -> Gaussians | Mesh | PointCl
     assert places is not None
     if SPLATS in extensions:
         return _gaussians(document, places, values, attributes)
-    color = values("COLOR_0", 3)
+    color = values("_COLOR" if "_COLOR" in attributes else "COLOR_0", 3)
     colors = None if color is None else torch.from_numpy(to_srgb(color.numpy())).clamp(0, 1)
     mode = primitive.get("mode", 4)
     if mode == 0:
@@ -193,7 +202,7 @@ def _primitive(document: Document, primitive: Any) -> Gaussians | Mesh | PointCl
     if len(index) % 3 or index.dtype.kind not in "iu":
         raise fault(path, f"has {len(index)} indices of {index.dtype}, wanted whole triangles")
     faces = torch.from_numpy(index.astype(np.int64).reshape(-1, 3))
-    return Mesh(vertices=places, faces=faces, colors=colors, normals=values("NORMAL", 3))
+    return Mesh(vertices=places, faces=faces, colors=colors, normals=values("NORMAL", 3), **read_texture(document, primitive, values, pictures))
 
 
 def _gaussians(document: Document, places: torch.Tensor, values: Any, attributes: dict[str, Any]) -> Gaussians:
@@ -236,13 +245,6 @@ def _all_or_none(parts: list[torch.Tensor | None]) -> torch.Tensor | None:
 def _join_points(clouds: list[PointCloud]) -> PointCloud:
     names = ("colors", "normals", "confidence")
     return PointCloud(points=torch.cat([c.points for c in clouds]), **{n: _all_or_none([getattr(c, n) for c in clouds]) for n in names})
-
-
-def _join_meshes(meshes: list[Mesh]) -> Mesh:
-    starts = np.cumsum([0, *(len(m.vertices) for m in meshes)])
-    faces = torch.cat([m.faces + int(start) for m, start in zip(meshes, starts, strict=False)])
-    joined = {n: _all_or_none([getattr(m, n) for m in meshes]) for n in ("colors", "normals")}
-    return Mesh(vertices=torch.cat([m.vertices for m in meshes]), faces=faces, **joined)
 
 
 def _join_gaussians(path: Path, parts: list[Gaussians]) -> Gaussians:

@@ -50,23 +50,28 @@ class Builder:
             padded[:, :row] = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), row)
         else:
             padded = np.ascontiguousarray(values)
-        view = {"buffer": 0, "byteOffset": self.size, "byteLength": padded.nbytes, "target": ELEMENT_ARRAY_BUFFER if indices else ARRAY_BUFFER}
-        if stride != row:
-            view["byteStride"] = stride
+        view = self._append(padded, target=ELEMENT_ARRAY_BUFFER if indices else ARRAY_BUFFER, **({"byteStride": stride} if stride != row else {}))
         kind = next(name for name, width in WIDTHS.items() if width == values.shape[1])
-        accessor: dict[str, Any] = {"bufferView": len(self.json["bufferViews"]), "componentType": code, "count": len(values), "type": kind}
+        accessor: dict[str, Any] = {"bufferView": view, "componentType": code, "count": len(values), "type": kind}
         if normalized:
             accessor["normalized"] = True
         if bounds:
             accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
-        self.parts.append(padded)
-        self.size += padded.nbytes
+        self.json["accessors"].append(accessor)
+        return len(self.json["accessors"]) - 1
+
+    def add_bytes(self, content: bytes) -> int:
+        """The number of a new bufferView with the bytes of a picture."""
+        return self._append(np.frombuffer(content, np.uint8))
+
+    def _append(self, values: np.ndarray, **properties: int) -> int:
+        self.json["bufferViews"].append({"buffer": 0, "byteOffset": self.size, "byteLength": values.nbytes, **properties})
+        self.parts.append(values)
+        self.size += values.nbytes
         if self.size % 4:
             self.parts.append(np.zeros(-self.size % 4, np.uint8))
             self.size += -self.size % 4
-        self.json["bufferViews"].append(view)
-        self.json["accessors"].append(accessor)
-        return len(self.json["accessors"]) - 1
+        return len(self.json["bufferViews"]) - 1
 
     def save(self, path: Path) -> None:
         """Writes a .glb, or a .gltf with its data inside. Raises FileError for more than 4 GiB, which the format cannot hold."""

@@ -115,6 +115,8 @@ def _mesh(mesh: Mesh, problems: list[str]) -> dict[str, Any]:
         if flat:
             problems.append(f"{flat} of {len(mesh.faces)} faces have no area")
     colors = "vertex colours" if mesh.colors is not None else "none"
+    if mesh.texture is not None:
+        colors = f"texture of {mesh.texture.shape[1]} x {mesh.texture.shape[0]} pixels" + (" and vertex colours" if mesh.colors is not None else "")
     counts = {"vertices": len(mesh.vertices), "faces": len(mesh.faces)}
     return {**counts, "colors": colors, "normals": mesh.normals is not None, **_bounds(mesh.vertices[fine])}
 

@@ -1,8 +1,15 @@
-"""Wavefront OBJ of meshes and points, with colours behind the places as MeshLab, Blender and Open3D read them."""
+"""Wavefront OBJ of meshes and points, with colours behind the places as MeshLab, Blender and Open3D read them, and with a texture.
+
+`scene.obj` of a mesh with a texture comes with `scene.mtl` and `scene_texture.png`. OBJ counts v upwards and has corners of their own
+places, normals and uvs: a vertex with several uvs becomes several. A texture that is not there is a warning; vertex colours are kept.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -10,97 +17,208 @@ import numpy as np
 import torch
 
 from recon.io.content import PointCloud, no_cameras, scene_of_points
-from recon.io.files import fault, whole_file
+from recon.io.files import fault, inside, whole_file
+from recon.io.mtl import MATERIAL, material, pictures_of, text_of
 from recon.io.options import Options
 from recon.io.ply import blocks
 from recon.io.point_ply import triangles
+from recon.io.textures import Pictures, encode_texture, join_meshes
 from recon.scene import Mesh, Scene
 
 MAX_LINE = 1 << 16
 
 
 def write(content: Mesh | PointCloud, path: Path, options: Options) -> None:
-    """Writes places with all their digits, normals and faces."""
-    places = content.vertices if isinstance(content, Mesh) else content.points
-    columns = [places.float().numpy()]
+    """Writes places with all their digits, normals, uvs and faces; the texture and the material appear before the file that names them."""
+    mesh = content if isinstance(content, Mesh) else None
+    with ExitStack() as stack:  # left from its end: all is written before the first file gets its name
+        temporary = stack.enter_context(whole_file(path))
+        library = None
+        if mesh is not None and mesh.texture is not None:
+            stem = " ".join(path.stem.split())
+            library, picture = f"{stem}.mtl", f"{stem}_texture.png"
+            if not library.isprintable():
+                raise fault(path, "has a name with signs that a material's lines cannot hold")
+            png = encode_texture(path, mesh.texture)
+            stack.enter_context(whole_file(inside(path, path.parent, library))).write_text(material(picture), encoding="utf-8")
+            stack.enter_context(whole_file(inside(path, path.parent, picture))).write_bytes(png)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(f"# recon axes {options.axes}, {options.unit_scale:g} units per scene unit\n")
+            if library is not None:
+                file.write(f"mtllib {library}\n")
+            _write(file, content, library is not None)
+
+
+def _write(file: TextIO, content: Mesh | PointCloud, textured: bool) -> None:
+    places = (content.vertices if isinstance(content, Mesh) else content.points).float().numpy()
     if content.colors is not None:
-        columns.append(content.colors.float().clamp(0, 1).numpy())
-    with whole_file(path) as temporary, open(temporary, "w", encoding="ascii") as file:
-        file.write(f"# recon axes {options.axes}, {options.unit_scale:g} units per scene unit\n")
-        _rows(file, "v", "%.9g", np.concatenate(columns, 1))
-        if content.normals is not None:
-            _rows(file, "vn", "%.7g", content.normals.float().numpy())
-        if isinstance(content, Mesh):
-            corners = content.faces.numpy() + 1
-            if content.normals is not None:
-                for part in blocks(len(corners)):
-                    file.writelines(f"f {a}//{a} {b}//{b} {c}//{c}\n" for a, b, c in corners[part].tolist())
-            else:
-                _rows(file, "f", "%d", corners)
-        else:
-            for part in blocks(len(places)):
-                file.writelines(f"p {i}\n" for i in range(part.start + 1, part.stop + 1))
+        places = np.concatenate([places, content.colors.float().clamp(0, 1).numpy()], 1)
+    _rows(file, "v", " ".join(["%.9g"] * places.shape[1]), places)
+    if content.normals is not None:
+        _rows(file, "vn", "%.7g %.7g %.7g", content.normals.float().numpy())
+    if not isinstance(content, Mesh):
+        _rows(file, "p", "%d", np.arange(1, len(places) + 1)[:, None])
+        return
+    if textured and content.uvs is not None:
+        uvs = content.uvs.double().numpy()
+        _rows(file, "vt", "%.9g %.17g", np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1))  # 1 - v needs the digits of a double to give v back
+        file.write(f"usemtl {MATERIAL}\n")
+    corner = {(False, False): "{0}", (False, True): "{0}//{0}", (True, False): "{0}/{0}", (True, True): "{0}/{0}/{0}"}
+    form = corner[textured, content.normals is not None]
+    line = "f " + " ".join(form.format(f"%({name})d") for name in "abc") + "\n"
+    corners = content.faces.numpy() + 1
+    for part in blocks(len(corners)):
+        file.writelines(line % {"a": a, "b": b, "c": c} for a, b, c in corners[part].tolist())
 
 
 def _rows(file: TextIO, word: str, form: str, values: np.ndarray) -> None:
-    line = f"{word} {' '.join([form] * values.shape[1])}\n"
+    line = f"{word} {form}\n"
     for part in blocks(len(values)):
         file.writelines(line % tuple(row) for row in values[part].tolist())
 
 
+@dataclass
+class _Content:
+    """The lines of a file: corners are three numbers each (place, uv, normal; -1 for none), faces have a size and a material."""
+
+    places: list[tuple[float, ...]] = field(default_factory=list)
+    normals: list[tuple[float, ...]] = field(default_factory=list)
+    uvs: list[tuple[float, ...]] = field(default_factory=list)
+    corners: array = field(default_factory=lambda: array("q"))
+    sizes: array = field(default_factory=lambda: array("q"))
+    material_of: array = field(default_factory=lambda: array("q"))
+    materials: dict[str, int] = field(default_factory=dict)
+    current: int = 0
+    libraries: dict[str, None] = field(default_factory=dict)
+
+    def add(self, words: list[str]) -> None:
+        """Takes one line. Raises ValueError or OverflowError for numbers that are none."""
+        word = words[0]
+        if word == "v":
+            self.places.append(tuple(map(float, words[1:7])))
+        elif word == "vn":
+            self.normals.append(tuple(map(float, words[1:4])))
+        elif word == "vt":
+            self.uvs.append(tuple(map(float, [*words[1:3], "0"][:2])))
+        elif word == "f":
+            for corner in words[1:]:
+                self._add_corner(corner)
+            self.sizes.append(len(words) - 1)
+            self.material_of.append(self.current)
+        elif word == "usemtl":
+            self.current = self.materials.setdefault(" ".join(words[1:]), len(self.materials) + 1)
+        elif word == "mtllib" and len(words) > 1:
+            self.libraries[" ".join(words[1:])] = None
+
+    def _add_corner(self, word: str) -> None:
+        """A corner v, v/vt, v//vn or v/vt/vn, counted from 1; negative numbers count from the end."""
+        parts = word.split("/")
+        for i, table in enumerate((self.places, self.uvs, self.normals)):
+            number = int(parts[i]) if i == 0 or (i < len(parts) and parts[i]) else 0
+            if number == 0 and i == 0:
+                raise ValueError("places are counted from 1")
+            self.corners.append(number - 1 if number >= 0 else max(len(table) + number, -1))
+
+
 def read(path: Path) -> Scene:
     """The triangles of the file (polygons as fans), or its points where it has no faces. Raises FileError."""
-    places: list[tuple[float, ...]] = []
-    normals: list[tuple[float, ...]] = []
-    faces: list[list[int]] = []
-    normal_of: dict[int, int] = {}
+    content = _Content()
     for number, words in _lines(path):
         try:
-            if words[0] == "v":
-                places.append(tuple(map(float, words[1:7])))
-            elif words[0] == "vn":
-                normals.append(tuple(map(float, words[1:4])))
-            elif words[0] == "f":
-                faces.append([_corner(word, len(places), len(normals), normal_of) for word in words[1:]])
-        except ValueError as error:
+            content.add(words)
+        except (ValueError, OverflowError) as error:
             raise fault(path, f"has a false line {number}: {' '.join(words)[:80]!r}: {error}") from error
-    if not places:
+    if not content.places:
         raise fault(path, "is no OBJ file: it has no line that starts with v")
-    if min(map(len, places)) < 3 or any(len(n) != 3 for n in normals):
-        raise fault(path, "has places or normals of fewer than 3 numbers")
-    colored = all(len(p) == 6 for p in places)
-    table = np.array([p if colored else p[:3] for p in places], np.float32)
+    if min(map(len, content.places)) < 3 or any(len(n) != 3 for n in content.normals) or any(len(t) != 2 for t in content.uvs):
+        raise fault(path, "has places or normals of fewer than 3 numbers, or uvs of none")
+    colored = all(len(p) == 6 for p in content.places)
+    table = np.array([p if colored else p[:3] for p in content.places], np.float32)
     tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values))
-    colors = tensor(table[:, 3:]).clamp(0, 1) if colored else None
-    if not faces:
-        return scene_of_points(PointCloud(points=tensor(table[:, :3]), colors=colors))
-    polygons = np.empty(len(faces), object)
-    polygons[:] = [np.array(face, np.int64) for face in faces]
-    corners = triangles(path, polygons, len(places))
-    normal = None
-    if normals and len(normal_of) == len(places) and 0 <= min(normal_of.values()) <= max(normal_of.values()) < len(normals):
-        normal = tensor(np.array(normals, np.float32)[[normal_of[i] for i in range(len(places))]])
-    return Scene(cameras=no_cameras(), mesh=Mesh(vertices=tensor(table[:, :3]), faces=tensor(corners), colors=colors, normals=normal))
+    places, colors = tensor(table[:, :3]), tensor(table[:, 3:]).clamp(0, 1) if colored else None
+    if not content.sizes:
+        return scene_of_points(PointCloud(points=places, colors=colors))
+    corners = np.array(content.corners, np.int64).reshape(-1, 3)
+    if not 0 <= corners[:, 0].min(initial=0) <= corners[:, 0].max(initial=0) < len(places):
+        raise fault(path, f"has faces with the vertices {corners[:, 0].min()} to {corners[:, 0].max()}, wanted 0 to {len(places) - 1}")
+    faces = _fans(path, np.array(content.sizes, np.int64), len(corners))
+    mesh = Mesh(vertices=places, faces=tensor(corners[faces, 0]), colors=colors, normals=_normals(content, corners))
+    return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Numbers and words of the lines that are not blank."""
-    with open(path, encoding="latin-1") as file:
+    with open(path, "rb") as file:
         number = 0
         while line := file.readline(MAX_LINE):
             number += 1
             if len(line) == MAX_LINE:
                 raise fault(path, f"is no OBJ file: line {number} is longer than {MAX_LINE} characters")
-            if words := line.split():
+            if words := text_of(line).split():
                 yield number, words
 
 
-def _corner(word: str, places: int, normals: int, normal_of: dict[int, int]) -> int:
-    """The vertex of a corner v, v/vt, v//vn or v/vt/vn, counted from 0; negative numbers count from the end."""
-    parts = word.split("/")
-    vertex = int(parts[0])
-    vertex = vertex - 1 if vertex > 0 else places + vertex
-    if len(parts) > 2 and parts[2]:
-        normal = int(parts[2])
-        normal_of.setdefault(vertex, normal - 1 if normal > 0 else normals + normal)
-    return vertex
+def _fans(path: Path, sizes: np.ndarray, corners: int) -> np.ndarray:  # [n] -> [F, 3]
+    """Triangles of polygons of these sizes, as numbers of corners."""
+    if (sizes == 3).all():
+        return np.arange(corners).reshape(-1, 3)
+    polygons = np.empty(len(sizes), object)
+    polygons[:] = np.split(np.arange(corners), np.cumsum(sizes)[:-1])
+    return triangles(path, polygons, corners)
+
+
+def _normals(content: _Content, corners: np.ndarray) -> torch.Tensor | None:  # [P, 3]
+    """The first normal of each vertex, where all have one."""
+    number = np.full(len(content.places), -1)
+    number[corners[::-1, 0]] = corners[::-1, 2]
+    if not 0 <= number.min() <= number.max() < len(content.normals):
+        return None
+    return torch.from_numpy(np.array(content.normals, np.float32)[number])
+
+
+def _textured(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, faces: np.ndarray) -> Mesh:
+    """The mesh with the texture that its materials name; as it is where there is none. `faces` [F, 3] are numbers of corners."""
+    files = pictures_of(path, list(content.libraries)) if content.uvs else {}
+    pictures, textures = Pictures(path), []
+    wanted = np.repeat(np.array(content.material_of, np.int64), np.array(content.sizes, np.int64))[faces[:, 0]]  # [F] material
+    kind = np.full(len(faces), -1)  # [F] number of the texture
+    for name, number in content.materials.items():
+        of_material = wanted == number
+        if name in files and of_material.any():
+            texture = pictures.get(files[name].relative_to(path.parent).as_posix(), files[name].read_bytes)
+            if texture is not None:
+                kind[of_material] = next((i for i, known in enumerate(textures) if known is texture), len(textures))
+                textures.append(texture)
+    kind[(corners[faces, 1] < 0).any(1)] = -1
+    kinds = np.unique(kind).tolist()
+    if len(kinds) < 2:
+        return _with_uvs(path, content, mesh, corners[faces], textures[kinds[0]]) if kinds and kinds[0] >= 0 else mesh
+    parts = []
+    for number in kinds:
+        part = replace(mesh, faces=mesh.faces[torch.from_numpy(kind == number)])
+        parts.append(_compact(part if number < 0 else _with_uvs(path, content, part, corners[faces[kind == number]], textures[number])))
+    return join_meshes(path, parts)
+
+
+def _with_uvs(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, texture: torch.Tensor) -> Mesh:
+    """The mesh with a vertex for each pair of place and uv that its corners [F, 3, 3] have; those of other places keep their numbers."""
+    count, table = len(mesh.vertices), np.array(content.uvs)
+    if corners[..., 1].max() >= len(table):
+        raise fault(path, f"has faces with uv number {corners[..., 1].max() + 1} of {len(table)}")
+    pairs, of_corner = np.unique(corners[..., 0].ravel() * len(table) + corners[..., 1].ravel(), return_inverse=True)
+    place, uv = np.divmod(pairs, len(table))
+    more = np.r_[False, place[1:] == place[:-1]]
+    number = np.where(more, count - 1 + np.cumsum(more), place)
+    source = torch.from_numpy(np.r_[np.arange(count), place[more]])
+    uvs = np.zeros((len(source), 2))
+    uvs[number] = table[uv] * [1, -1] + [0, 1]
+    columns = {name: value[source] for name in ("vertices", "colors", "normals") if (value := getattr(mesh, name)) is not None}
+    faces = torch.from_numpy(number[of_corner].reshape(-1, 3))
+    return replace(mesh, faces=faces, uvs=torch.from_numpy(uvs.astype(np.float32)), texture=texture, **columns)
+
+
+def _compact(mesh: Mesh) -> Mesh:
+    """The mesh without the vertices that no face has."""
+    used, faces = mesh.faces.unique(return_inverse=True)
+    columns = {name: value[used] for name in ("vertices", "colors", "normals", "uvs") if (value := getattr(mesh, name)) is not None}
+    return replace(mesh, faces=faces, **columns)

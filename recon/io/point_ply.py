@@ -1,4 +1,7 @@
-"""PLY files of points and of meshes: float places, uchar colours, normals, confidences, faces; all three encodings."""
+"""PLY files of points and of meshes: float places, uchar colours, normals, confidences, faces; all three encodings.
+
+PLY has no texture that programs agree on: where a mesh has one and no colours, its vertices get the texture's.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from recon.io.content import PointCloud, no_cameras, scene_of_points
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
 from recon.io.ply import Header, blocks, read_elements, write_ply
+from recon.io.textures import vertex_colors
 from recon.scene import Mesh, Scene
 
 COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
@@ -25,8 +29,9 @@ def write(content: PointCloud | Mesh, path: Path, options: Options) -> None:
     columns: list[tuple[str, str, np.ndarray]] = _named("xyz", "<f4", places.float().numpy())
     if content.normals is not None:
         columns += _named(("nx", "ny", "nz"), "<f4", content.normals.float().numpy())
-    if content.colors is not None:
-        columns += _named(COLORS[0], "u1", (content.colors.float().clamp(0, 1) * 255).round().byte().numpy())
+    colors = vertex_colors(content) if isinstance(content, Mesh) else content.colors
+    if colors is not None:
+        columns += _named(COLORS[0], "u1", (colors.float().clamp(0, 1) * 255).round().byte().numpy())
     if confidence is not None:
         columns.append(("confidence", "<f4", confidence.float().numpy()))
     dtype = np.dtype([(name, kind) for name, kind, _ in columns])
