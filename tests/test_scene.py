@@ -117,3 +117,18 @@ def test_moving_a_scene_moves_its_parts():
     moved = scene().to("meta")
     assert moved.pointmaps is not None and moved.images is not None
     assert moved.cameras.K.device.type == moved.pointmaps.points.device.type == moved.images.rgb.device.type == "meta"
+
+
+def test_a_mesh_has_uvs_and_a_texture_or_neither():
+    mesh = {"vertices": torch.zeros(3, 3), "faces": [[0, 1, 2]]}
+    both = Mesh(**mesh, uvs=np.zeros((3, 2)), texture=torch.zeros(4, 5, 3))
+    assert both.uvs is not None and both.uvs.dtype == torch.float32 and both.to("cpu").texture is both.texture
+    for parts, word in (
+        ({"uvs": torch.zeros(3, 2)}, "uvs but no texture"), ({"texture": torch.zeros(4, 5, 3)}, "texture but no uvs"),
+        ({"uvs": torch.zeros(2, 2), "texture": torch.zeros(4, 5, 3)}, r"uvs is \[2, 2\], wanted \[P, 2\] \(P=3\)"),
+        ({"uvs": torch.zeros(3, 2), "texture": torch.zeros(4, 5, 4)}, r"texture is \[4, 5, 4\], wanted \[h, w, 3\]"),
+        ({"uvs": torch.zeros(3, 2), "texture": torch.zeros(0, 5, 3)}, "at least 1 x 1"),
+        ({"uvs": torch.zeros(3, 2), "texture": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "uint8, wanted floats"),
+    ):  # fmt: skip
+        with pytest.raises(ShapeError, match=word):
+            Mesh(**mesh, **parts)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,17 @@ def eval_data() -> Path:
     if not (folder / "splats").is_dir():
         pytest.skip("the evaluation data is not here (RECON_EVAL_DATA)")
     return folder
+
+
+def textured_mesh(rows: int = 12) -> Mesh:
+    """The sphere with a texture whose red is u and green is v, places of it in each vertex, and no colours."""
+    y, x = torch.meshgrid((torch.arange(64) + 0.5) / 64, (torch.arange(96) + 0.5) / 96, indexing="ij")
+    texture = torch.stack([x, y, torch.full_like(x, 0.25)], -1)
+    mesh = sphere_mesh(rows)
+    uvs = torch.rand(len(mesh.vertices), 2, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
+    return replace(mesh, colors=None, uvs=uvs, texture=(texture * 255).round() / 255)
+
+
+@pytest.fixture
+def textured() -> Scene:
+    return Scene(cameras=no_cameras(), mesh=textured_mesh())

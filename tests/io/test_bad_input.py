@@ -20,7 +20,7 @@ import recon.io as io
 from recon.errors import FileError, ReconError
 
 READ = ["a.ply", "a.compressed.ply", "a.splat", "v2.spz", "v4.spz", "a.sog", "a.glb", "a.gltf", "a.npz"]
-FILES = [*READ, "points.ply", "points.glb", "mesh.glb", "a.obj", "a.mesh.ply", "cameras.json"]
+FILES = [*READ, "points.ply", "points.glb", "mesh.glb", "texture.glb", "a.obj", "a.mesh.ply", "cameras.json"]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,8 @@ def good(tmp_path_factory) -> dict[str, bytes]:
     sphere = scenes.Scene(cameras=scenes.no_cameras(), mesh=scenes.sphere_mesh(4))
     for name in FILES:
         scene = sphere if name in ("mesh.glb", "a.obj", "a.mesh.ply") else scenes.splat_scene(20)
+        if name == "texture.glb":
+            scene = scenes.Scene(cameras=scenes.no_cameras(), mesh=scenes.textured_mesh(4))
         if name in ("a.npz", "cameras.json"):
             scene = scenes.view_scene(2, 8, 6, with_tracks=True)
         scene.save(folder / name, **({"spz_version": int(name[1])} if name.endswith("spz") else {}))

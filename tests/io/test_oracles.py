@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,10 +161,11 @@ def complaints(path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("suffix", ["glb", "gltf"])
-@pytest.mark.parametrize("kind", ["splats", "points", "mesh"])
-def test_gltf_validator(splats, views, sphere, tmp_path, kind, suffix):
-    scene = {"splats": splats(), "points": views(), "mesh": sphere}[kind]
-    scene.save(tmp_path / f"a.{suffix}", kind=kind)
+@pytest.mark.parametrize("kind", ["splats", "points", "mesh", "texture", "texture and colours"])
+def test_gltf_validator(splats, views, sphere, textured, tmp_path, kind, suffix):
+    both = replace(textured, mesh=replace(textured.mesh, colors=sphere.mesh.colors))
+    scene = {"splats": splats(), "points": views(), "mesh": sphere, "texture": textured, "texture and colours": both}[kind]
+    scene.save(tmp_path / f"a.{suffix}", kind=kind if kind in ("splats", "points") else "mesh")
     assert complaints(tmp_path / f"a.{suffix}") == []
 
 
