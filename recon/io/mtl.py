@@ -49,7 +49,7 @@ def text_of(content: bytes) -> str:
 def _read(path: Path, content: str, out: dict[str, Path]) -> None:
     name = None
     for line in content.splitlines():
-        word, _, rest = line.strip().partition(" ") if "\t" not in line else line.strip().replace("\t", " ").partition(" ")
+        word, _, rest = line.strip().replace("\t", " ").partition(" ")
         rest = rest.strip()
         if word == "newmtl":
             name = rest

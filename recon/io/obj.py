@@ -91,33 +91,35 @@ class _Content:
     current: int = 0
     libraries: dict[str, None] = field(default_factory=dict)
 
-    def add(self, words: list[str]) -> None:
+    def add(self, words: list[bytes]) -> None:
         """Takes one line. Raises ValueError or OverflowError for numbers that are none."""
         word = words[0]
-        if word == "v":
+        if word == b"v":
             self.places.append(tuple(map(float, words[1:7])))
-        elif word == "vn":
+        elif word == b"vn":
             self.normals.append(tuple(map(float, words[1:4])))
-        elif word == "vt":
-            self.uvs.append(tuple(map(float, [*words[1:3], "0"][:2])))
-        elif word == "f":
+        elif word == b"vt":
+            self.uvs.append(tuple(map(float, [*words[1:3], b"0"][:2])))
+        elif word == b"f":
             for corner in words[1:]:
                 self._add_corner(corner)
             self.sizes.append(len(words) - 1)
             self.material_of.append(self.current)
-        elif word == "usemtl":
-            self.current = self.materials.setdefault(" ".join(words[1:]), len(self.materials) + 1)
-        elif word == "mtllib" and len(words) > 1:
-            self.libraries[" ".join(words[1:])] = None
+        elif word == b"usemtl":
+            self.current = self.materials.setdefault(text_of(b" ".join(words[1:])), len(self.materials) + 1)
+        elif word == b"mtllib" and len(words) > 1:
+            self.libraries[text_of(b" ".join(words[1:]))] = None
 
-    def _add_corner(self, word: str) -> None:
+    def _add_corner(self, word: bytes) -> None:
         """A corner v, v/vt, v//vn or v/vt/vn, counted from 1; negative numbers count from the end."""
-        parts = word.split("/")
-        for i, table in enumerate((self.places, self.uvs, self.normals)):
-            number = int(parts[i]) if i == 0 or (i < len(parts) and parts[i]) else 0
-            if number == 0 and i == 0:
-                raise ValueError("places are counted from 1")
-            self.corners.append(number - 1 if number >= 0 else max(len(table) + number, -1))
+        numbers = [int(part) if part else 0 for part in word.split(b"/")]
+        place, uv, normal = numbers if len(numbers) == 3 else [*numbers, 0, 0][:3]
+        if place == 0:
+            raise ValueError("places are counted from 1")
+        if place < 0 or uv < 0 or normal < 0:
+            tables = (self.places, self.uvs, self.normals)
+            place, uv, normal = (max(len(t) + k + 1, 0) if k < 0 else k for k, t in zip((place, uv, normal), tables, strict=True))
+        self.corners.extend((place - 1, uv - 1, normal - 1))
 
 
 def read(path: Path) -> Scene:
@@ -127,7 +129,7 @@ def read(path: Path) -> Scene:
         try:
             content.add(words)
         except (ValueError, OverflowError) as error:
-            raise fault(path, f"has a false line {number}: {' '.join(words)[:80]!r}: {error}") from error
+            raise fault(path, f"has a false line {number}: {text_of(b' '.join(words))[:80]!r}: {error}") from error
     if not content.places:
         raise fault(path, "is no OBJ file: it has no line that starts with v")
     if min(map(len, content.places)) < 3 or any(len(n) != 3 for n in content.normals) or any(len(t) != 2 for t in content.uvs):
@@ -146,7 +148,7 @@ def read(path: Path) -> Scene:
     return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path) -> Iterator[tuple[int, list[bytes]]]:
     """Numbers and words of the lines that are not blank."""
     with open(path, "rb") as file:
         number = 0
@@ -154,7 +156,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             number += 1
             if len(line) == MAX_LINE:
                 raise fault(path, f"is no OBJ file: line {number} is longer than {MAX_LINE} characters")
-            if words := text_of(line).split():
+            if words := line.split():
                 yield number, words
 
 

@@ -145,6 +145,23 @@ def test_corners_with_several_uvs_split_vertices(tmp_path):
     assert mesh.texture.reshape(-1, 3).unique(dim=0).tolist() == [[1, 0, 0]]
 
 
+def test_polygons_and_names_of_others(tmp_path):
+    """Quads alone, faces without uvs, a UTF-8 name with blanks, and MTL files of Windows."""
+    (tmp_path / "à b.jpg").write_bytes(picture((0, 255, 0), 16, "JPEG"))
+    (tmp_path / "mat à.mtl").write_bytes("\ufeff# made\r\nnewmtl grün 1\r\n\tmap_Kd -s 1 1 1 à b.jpg\r\n".encode())
+    (tmp_path / "a.obj").write_bytes(f"mtllib mat à.mtl\r\n{SQUARE}usemtl grün 1\r\nf 1/1 2/2 3/3 4/4\r\nf 4/4 3/3 2/2 1/1\r\n".encode())
+    mesh = io.load(tmp_path / "a.obj").mesh
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [3, 2, 1], [3, 1, 0]] and mesh.uvs.tolist() == [[0, 1], [1, 1], [1, 0], [0, 0]]
+    torch.testing.assert_close(mesh.texture, torch.tensor([0.0, 1, 0]).expand(16, 16, 3), atol=0.01, rtol=0)
+    (tmp_path / "a.obj").write_text(f"mtllib mat à.mtl\n{SQUARE}usemtl grün 1\nf 1 2 3 4\n", encoding="utf-8")
+    assert io.load(tmp_path / "a.obj").mesh.texture is None
+    false = {"f 1/9 2/2 3/3": "uv number 9 of 4", "f 0 1 2": "counted from 1", "f 1 2 9": "wanted 0 to 3", "f -9 1 2": "wanted 0 to 3"}
+    for line, word in false.items():
+        (tmp_path / "a.obj").write_text(f"mtllib mat à.mtl\n{SQUARE}usemtl grün 1\n{line}\n", encoding="utf-8")
+        with pytest.raises(FileError, match=word):
+            io.load(tmp_path / "a.obj")
+
+
 def test_several_textures_become_colours(tmp_path, caplog):
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps" / "red.png").write_bytes(picture((255, 0, 0)))
