@@ -198,12 +198,11 @@ def depth_scales(prediction: Prediction, coarse: Images, fine: Images, bundle: B
     """Log factor [V] that brings each view's depth to the world's scale; NaN where the view sees no track and nothing else tells."""
     V = len(T)
     scales = np.full(V, np.nan)
-    for v in range(V):
-        if bundle is None:
-            break
-        _, ratio, _ = track_ratios(prediction, coarse, fine, bundle, T, v)
-        if len(ratio) >= 5:
-            scales[v] = log_scale(ratio)
+    if bundle is not None:
+        for v in range(V):
+            _, ratio, _ = track_ratios(prediction, coarse, fine, bundle, T, v)
+            if len(ratio) >= 5:
+                scales[v] = log_scale(ratio)
     if np.isfinite(scales).any():
         return np.where(np.isfinite(scales), scales, np.nanmedian(scales))
     known = np.flatnonzero(np.isfinite(T).all((1, 2)))

@@ -20,6 +20,7 @@ from recon.models.training.dice import Dice
 from recon.models.training.objects import MeshBounds
 
 SIDE, LEVELS = 256, 6
+# in the order of the kernels' mesh arguments (MESH_ARGUMENTS in cuda/scene.cu)
 MESH_KEYS = {"verts": np.float32, "uvs": np.float32, "faces": np.uint16, "face_mat": np.uint16, "mats": np.int16,
              "mesh_v": np.int32, "mesh_f": np.int32, "mesh_m": np.int32}  # fmt: skip
 LEAST_FACES, MOST_FACES = 12, 6000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recon.models.training.assets import Assets
+from recon.models.training.assets import MESH_KEYS, Assets
 from recon.models.training.correspondence import correspond, pixel_centres, to_reference, unproject
 from recon.models.training.dice import Dice
 from recon.models.training.objects import INSTANCES, PRIMITIVES, clear_cameras, draw_instances, draw_primitives
@@ -55,7 +55,7 @@ def render_tables(tables: SceneTables, assets: Assets, height: int, width: int) 
     scenes, views = tables.cameras.shape[:2]
     device = tables.cameras.device
     keys = torch.full((scenes, views, height, width), -1, dtype=torch.int64, device=device)
-    meshes = [assets.meshes[k] for k in ("verts", "uvs", "faces", "face_mat", "mats", "mesh_v", "mesh_f", "mesh_m")]
+    meshes = [assets.meshes[k] for k in MESH_KEYS]  # the order of the kernels' arguments
     draw_meshes(
         [tables.instances, tables.cameras, *meshes, keys, scenes, INSTANCES, assets.most_faces, views, height, width],
         triangles=assets.most_faces, scenes=scenes, instances=INSTANCES,
