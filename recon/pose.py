@@ -29,13 +29,18 @@ class Matches:
     xb: np.ndarray  # [n, 2]
     confidence: np.ndarray  # [n] 0..1
     source: str = ""
+    weight: np.ndarray | None = None  # [n] of each in the costs, from how exact it is; None: all alike
 
     def __len__(self) -> int:
         return len(self.xa)
 
     def take(self, index: np.ndarray) -> Matches:
         """The matches at `index` (integers or a mask)."""
-        return replace(self, xa=self.xa[index], xb=self.xb[index], confidence=self.confidence[index])
+        return replace(self, xa=self.xa[index], xb=self.xb[index], confidence=self.confidence[index], weight=self.weights()[index])
+
+    def weights(self) -> np.ndarray:
+        """`weight`, or ones."""
+        return np.ones(len(self.xa)) if self.weight is None else self.weight
 
     def best(self, count: int) -> Matches:
         """The `count` most confident matches, in their old order; all of them when there are fewer."""
@@ -73,7 +78,8 @@ def concatenate(parts: Sequence[Matches]) -> Matches:
     """All the matches of several kinds as one."""
     parts = [p for p in parts if len(p)] or list(parts[:1])
     return Matches(xa=np.concatenate([p.xa for p in parts]), xb=np.concatenate([p.xb for p in parts]),
-                   confidence=np.concatenate([p.confidence for p in parts]), source="+".join(p.source for p in parts))
+                   confidence=np.concatenate([p.confidence for p in parts]), source="+".join(p.source for p in parts),
+                   weight=np.concatenate([p.weights() for p in parts]))
 
 
 def skew(t: np.ndarray) -> np.ndarray:  # [..., 3] -> [..., 3, 3]
@@ -133,21 +139,21 @@ def _step(R, t, N, log_focal, x, columns):
     return rotation(x[:3]) @ R, t / np.linalg.norm(t), log_focal
 
 
-def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns) -> Pose:
-    """Levenberg-Marquardt on sum log1p((r / threshold)^2) + the focal prior, over three shrinking sets of inliers."""
-    weight = np.sqrt(len(a) * PRIOR_WEIGHT) / sigma
+def _refine(R, t, log_focal, log_prior, a, b, share, sigma, threshold, columns) -> Pose:
+    """Levenberg-Marquardt on sum share log1p((r / threshold)^2) + the focal prior, over three shrinking sets of inliers; share [n]."""
+    weight = np.sqrt(share.sum() * PRIOR_WEIGHT) / sigma
     for width, rounds in ((4.0, 8), (3.0, 8), (2.0, 12)):
         near = np.abs(sampson(fundamental(R, t, *np.exp(log_focal)), a, b)) < width * threshold
         if near.sum() < 8:
             return R, t, log_focal
-        an, bn, damping, old = a[near], b[near], 1e-4, None
+        an, bn, sn, damping, old = a[near], b[near], share[near], 1e-4, None
         for _ in range(rounds):
             N = np.linalg.svd(t[None])[2][1:].T
             r, J = _residual_jacobian(R, t, N, log_focal, an, bn, columns)
             r, J = r / threshold, J / threshold
-            w = 1 / (1 + r * r)
+            w = sn / (1 + r * r)
             H, g = (J * w[:, None]).T @ J, (J * w[:, None]).T @ r
-            old = np.log1p(r * r).sum() + sum((weight * (log_focal - log_prior)[c[0]]) ** 2 for c in columns)
+            old = (sn * np.log1p(r * r)).sum() + sum((weight * (log_focal - log_prior)[c[0]]) ** 2 for c in columns)
             for k, c in enumerate(columns):
                 H[5 + k, 5 + k] += weight**2
                 g[5 + k] += weight**2 * (log_focal - log_prior)[c[0]]
@@ -155,7 +161,7 @@ def _refine(R, t, log_focal, log_prior, a, b, sigma, threshold, columns) -> Pose
                 x = -np.linalg.solve(H + damping * np.diag(H.diagonal() + 1e-9), g)
                 trial = _step(R, t, N, log_focal, x, columns)
                 q = sampson(fundamental(trial[0], trial[1], *np.exp(trial[2])), an, bn) / threshold
-                new = np.log1p(q * q).sum() + sum((weight * (trial[2] - log_prior)[c[0]]) ** 2 for c in columns)
+                new = (sn * np.log1p(q * q)).sum() + sum((weight * (trial[2] - log_prior)[c[0]]) ** 2 for c in columns)
                 if new < old:
                     R, t, log_focal = trial
                     damping = max(damping / 10, 1e-9)
@@ -193,6 +199,45 @@ def _cheirality(R, t, rays_a, rays_b):
     return max(poses, key=lambda p: _in_front(*p, rays_a, rays_b).sum())
 
 
+def _behind(R, t, log_focal, a, b, threshold):
+    """Which matches [n] meet behind a camera, and not only because their parallax drowns in the noise."""
+    fa, fb = np.exp(log_focal)
+    rays_a, rays_b = a / [fa, fa, 1], b / [fb, fb, 1]
+    p = rays_a @ R.T
+    at_infinity = fb * p[:, :2] / np.maximum(p[:, 2:], 1e-6)
+    return ~_in_front(R, t, rays_a, rays_b) & (np.linalg.norm(at_infinity - b[:, :2], axis=1) > 3 * threshold)
+
+
+def _match_cost(R, t, log_focal, a, b, share, threshold) -> float:
+    """Mean over the matches, weighted by share [n], of log1p((Sampson / threshold)^2), clipped; a match behind a camera explains nothing.
+
+    Without the latter a scene that is mostly one plane is taken for its mirror image, which fits the lines as well.
+    """
+    cost = np.log1p((sampson(fundamental(R, t, *np.exp(log_focal)), a, b) / threshold) ** 2).clip(max=CLIP)
+    near = cost < CLIP
+    an, bn = a[near], b[near]
+    fa, fb = np.exp(log_focal)
+    R, t = _cheirality(R, t, an / [fa, fa, 1], bn / [fb, fb, 1])
+    cost[near] = np.where(_behind(R, t, log_focal, an, bn, threshold), CLIP, cost[near])
+    return float((share * cost).sum() / share.sum())
+
+
+def _planar_starts(xa, xb, log_focal, threshold):
+    """Candidate poses from the homography of the largest plane: its two decompositions, of which the essential matrix shows but one."""
+    import cv2
+
+    fa, fb = np.exp(log_focal)
+    try:
+        H, _ = cv2.findHomography(xa / fa, xb / fb, cv2.USAC_MAGSAC, 4 * threshold / np.sqrt(fa * fb), maxIters=1000)
+        if H is None:
+            return []
+        _, turns, shifts, _ = cv2.decomposeHomographyMat(H, np.eye(3))
+    except cv2.error:
+        return []
+    poses = [(R, t[:, 0]) for R, t in zip(turns[::2], shifts[::2], strict=True)]  # the others differ by the sign of t
+    return [(R, t / np.linalg.norm(t)) for R, t in poses if np.isfinite(R).all() and np.linalg.norm(t) > 1e-6]
+
+
 def _starts(xa, xb, log_focal, threshold):
     """Candidate poses at one pair of focals: MAGSAC's essential matrix, relative to the principal points."""
     import cv2
@@ -208,15 +253,6 @@ def _starts(xa, xb, log_focal, threshold):
     except cv2.error:
         return []
     return [(R, t[:, 0])]
-
-
-def pose_cost(R, t, focal_a, focal_b, matches: Matches, principal_a, principal_b, focal_prior_a, focal_prior_b, *,
-              sigma: float, threshold_px: float) -> float:
-    """Mean over the matches of log1p((Sampson / threshold)^2), clipped at 4 thresholds, plus the focal prior; comparable between poses."""
-    a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
-    r = sampson(fundamental(R, t, focal_a, focal_b), a, b) / threshold_px
-    prior = np.log([focal_a / focal_prior_a, focal_b / focal_prior_b]) / sigma
-    return float(np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (prior**2).mean())
 
 
 def _judge(R, t, log_focal, log_prior, matches, a, b, sigma, threshold) -> RelativePose:
@@ -244,7 +280,7 @@ def _judge(R, t, log_focal, log_prior, matches, a, b, sigma, threshold) -> Relat
     sharp = float((r[inliers] ** 2 < 1).mean()) if count else 0.0
     chance = 0.15  # share of random matches within two thresholds of some epipolar line, generously
     confidence = np.clip((ratio - chance) / 0.5, 0, 1) ** 0.5 * count / (count + 40.0) * parallax**2 / (parallax**2 + (4 * threshold) ** 2) * sharp
-    cost = np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((log_focal - log_prior) / sigma) ** 2).mean()
+    cost = _match_cost(R, t, log_focal, a, b, matches.weights(), threshold) + PRIOR_WEIGHT / 2 * (((log_focal - log_prior) / sigma) ** 2).mean()
     return RelativePose(R=R, t=t, focal_a=float(fa), focal_b=float(fb), inliers=inliers, cost=float(cost), support=count,
                         confidence=float(confidence), parallax_px=parallax,
                         focal_sigma=_focal_sigma(R, t, log_focal, a[inliers], b[inliers], threshold))
@@ -271,27 +307,44 @@ def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float,
     a, b = homogeneous(few.xa - principal_a), homogeneous(few.xb - principal_b)
     xa, xb = fewer.xa - principal_a, fewer.xb - principal_b
     some = np.random.default_rng(0).permutation(len(few))[:COARSE_LIMIT]
+    share = few.weights()
 
     def cost(R, t, lf):
-        r = sampson(fundamental(R, t, *np.exp(lf)), a, b) / threshold_px
-        return np.log1p(r**2).clip(max=CLIP).mean() + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
+        return _match_cost(R, t, lf, a, b, share, threshold_px) + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
 
     found: list[tuple[float, Pose]] = []
+    searched: list[float] = []  # costs by way of the essential matrix
     for factor in (1.0,) if focal_known else STARTS:
         log_focal = log_prior + np.log(factor)
-        for R, t in _starts(xa, xb, log_focal, threshold_px):
-            pose = _refine(R, t, log_focal, log_prior, a[some], b[some], sigma, threshold_px, columns)
+        starts = _starts(xa, xb, log_focal, threshold_px)
+        for R, t in starts + (_planar_starts(xa, xb, log_focal, threshold_px) if factor == 1.0 else []):
+            pose = _refine(R, t, log_focal, log_prior, a[some], b[some], share[some], sigma, threshold_px, columns)
             found.append((cost(*pose), pose))
-        if len(found) == 3 and max(c for c, _ in found) < 1.02 * min(c for c, _ in found) and found[0][0] < 0.5 * CLIP:
+        searched += [c for c, _ in (found[: len(starts)] if factor == 1.0 else found[len(found) - len(starts) :])]
+        if len(searched) == 3 and max(searched) < 1.02 * min(searched) and searched[0] < 0.5 * CLIP:
             break  # three starts, one answer
     if not found:
         return None
     best = min(found, key=lambda f: f[0])[1]
     if len(few) > COARSE_LIMIT:
-        finer = _refine(*best, log_prior, a, b, sigma, threshold_px, columns)
+        finer = _refine(*best, log_prior, a, b, share, sigma, threshold_px, columns)
         best = min(best, finer, key=lambda p: cost(*p))
     a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
     return _judge(*best, log_prior, matches, a, b, sigma, threshold_px)
+
+
+def polish(start: RelativePose, matches: Matches, principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
+           threshold_px: float = 1.0, focal_known: bool = False, shared_focal: bool = True) -> RelativePose:
+    """The pose refined from `start` alone, without a search; with `focal_known` at exactly the prior's focals. Arguments as in `solve_pair`."""
+    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
+    if shared_focal and not focal_known:
+        log_prior[:] = log_prior.mean()
+    columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
+    log_focal = log_prior if focal_known else np.log([start.focal_a, start.focal_b])
+    a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
+    some = np.random.default_rng(0).permutation(len(a))[:REFINE_LIMIT]
+    pose = _refine(start.R, start.t, log_focal, log_prior, a[some], b[some], matches.weights()[some], sigma, threshold_px, columns)
+    return _judge(*pose, log_prior, matches, a, b, sigma, threshold_px)
 
 
 def choose(kinds: Sequence[Matches], principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
@@ -321,6 +374,6 @@ def choose(kinds: Sequence[Matches], principal_a, principal_b, focal_prior_a: fl
             continue
         start = (p.R, p.t, np.log([p.focal_a, p.focal_b]))
         candidates.append(start)
-        candidates.append(_refine(*start, log_prior, a[spread], b[spread], sigma, threshold_px, columns))
+        candidates.append(_refine(*start, log_prior, a[spread], b[spread], every.weights()[spread], sigma, threshold_px, columns))
     judged = [_judge(*c, log_prior, every, a, b, sigma, threshold_px) for c in candidates]
     return min(judged, key=lambda p: p.cost, default=None)
