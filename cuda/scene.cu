@@ -28,7 +28,7 @@ DEVICE void keep_smallest(unsigned long long* p, unsigned long long v) { atomicM
 typedef unsigned long long Key;  // depth bits << 32 | instance << 20 | triangle: the smallest is the nearest
 const Key NOTHING = ~0ull;
 
-// Rows of the tables that models/training/layout.py fills.
+// Rows of the tables that models/training/objects.py, places.py and viewpoints.py fill.
 enum PrimitiveColumn { KIND = 0, ROTATION = 1, PLACE = 10, HALF_SIZE = 13, TEXTURE = 16, TEXTURE_SCALE = 17, TINT = 18, OFFSET = 21, SPECULAR = 23, PRIMITIVE_COLUMNS = 24 };
 enum InstanceColumn { MESH = 0, SIZE = 13, BRIGHTNESS = 14, OVERRIDE = 15, INSTANCE_COLUMNS = 16 };  // rotation and place as above
 enum CameraColumn { FOCAL_X = 12, FOCAL_Y = 13, CENTRE_X = 14, CENTRE_Y = 15, CAMERA_COLUMNS = 16 };  // rotation at 0, place at 9

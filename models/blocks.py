@@ -78,12 +78,15 @@ class DenseHead(nn.Module):
         nn.init.normal_(self.out.weight, std=1e-3)
         nn.init.zeros_(self.out.bias)  # pyright: ignore[reportArgumentType] (it has one)
 
-    def forward(self, features: list[Tensor], rows: int, columns: int) -> Tensor:  # taps x [B, N, D] -> [B, C, 16r, 16c]
+    def trunk(self, features: list[Tensor], rows: int, columns: int) -> Tensor:  # taps x [B, N, D] -> [B, third, 4r, 4c]
+        """What `out` reads; other outputs may read it too."""
         x = torch.stack([tap(f) for tap, f in zip(self.taps, features, strict=True)]).sum(0)
         x = x.transpose(1, 2).reshape(x.shape[0], -1, rows, columns)
         x = x + F.gelu(self.conv0(x))
         x = F.pixel_shuffle(self.up1(F.gelu(x)), 2)
         x = x + F.gelu(self.conv1(x))
         x = F.pixel_shuffle(self.up2(F.gelu(x)), 2)
-        x = x + F.gelu(self.conv2(x))
-        return F.pixel_shuffle(self.out(F.gelu(x)), 4)
+        return F.gelu(x + F.gelu(self.conv2(x)))
+
+    def forward(self, features: list[Tensor], rows: int, columns: int) -> Tensor:  # taps x [B, N, D] -> [B, C, 16r, 16c]
+        return F.pixel_shuffle(self.out(self.trunk(features, rows, columns)), 4)

@@ -54,7 +54,7 @@ def match_views(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mutual sub-pixel matches: xa, xb [n, 2] pixels (centre of pixel (0, 0) at (0.5, 0.5)) and confidence [n] 0..1.
 
-    coarse [C, H/8, W/8] and fine [c, H/4, W/4] unit descriptors of the two views, scales [3] of ReconSmall.scales();
+    coarse [C, H/8, W/8] and fine [c, H/4, W/4] unit descriptors of the two views, scales [2] of ReconSmall.scales();
     cells_a, cells_b [H/8, W/8] bool: the cells that may match (inside the photo). xa are the centres of stride-8 cells.
     """
     columns_a, columns_b = coarse_a.shape[-1], coarse_b.shape[-1]
@@ -70,6 +70,6 @@ def match_views(
     query = F.normalize(F.avg_pool2d(fine_a[None], 2), dim=1)[0].flatten(1)[:, rows].T
     corner = torch.stack([columns % columns_b, columns // columns_b], -1) * (COARSE_STRIDE // FINE_STRIDE) - 2
     base = torch.stack([corner[:, 0].clamp(0, width - WINDOW), corner[:, 1].clamp(0, height - WINDOW)], -1)
-    cell, mass = refine(query, fine_b, base, float(scales[2]))
+    cell, mass = refine(query, fine_b, base, float(scales[1]))
     xa = (torch.stack([rows % columns_a, rows // columns_a], -1) + 0.5) * COARSE_STRIDE
     return xa, (cell + 0.5) * FINE_STRIDE, peak * mass

@@ -1,4 +1,4 @@
-"""Contains pixel-aligned Gaussians in closed form: one flat disc for each valid pixel, on the surface that the depth map describes."""
+"""Contains pixel-aligned Gaussians: one flat disc for each valid pixel on the surface of the depth map, and a network's corrections to it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ SH_DC = 0.28209479177387814
 FOOTPRINT = 0.7  # standard deviation in pixels: neighbours overlap without blurring
 FLATNESS = 0.15  # thickness over footprint
 STEEPEST = 4.0  # a disc is stretched along the slope by at most this
+FARTHEST, LARGEST = 2.0, 1.5  # corrections reach at most so many footprints, and so much in log scale
 
 
 def surface_normals(points: Tensor) -> Tensor:  # [V, H, W, 3] in camera axes -> [V, H, W, 3]
@@ -40,12 +41,21 @@ def matrices_to_quats(R: Tensor) -> Tensor:  # [N, 3, 3] -> [N, 4] wxyz
     return q / q.norm(dim=1, keepdim=True)
 
 
+def skew(v: Tensor) -> Tensor:  # [N, 3] -> [N, 3, 3]
+    """Matrices of the cross product with v."""
+    x, y, z = v.unbind(-1)
+    o = torch.zeros_like(x)
+    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(-1, 3, 3)
+
+
 def pixel_gaussians(
-    camera_points: Tensor, rgb: Tensor, confidence: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor
+    camera_points: Tensor, rgb: Tensor, confidence: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, corrections: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """means [N, 3], quats [N, 4] wxyz, scales [N, 3], opacities [N], sh [N, 1, 3] of the pixels in mask, in world axes.
 
-    camera_points [V, H, W, 3] in each camera's axes, rgb [V, H, W, 3] 0..1, confidence [V, H, W] >= 1, K [V, 3, 3], cam_to_world [V, 4, 4].
+    camera_points [V, H, W, 3] in each camera's axes, rgb [V, H, W, 3] 0..1, confidence [V, H, W] >= 1, K [V, 3, 3], cam_to_world [V, 4, 4];
+    corrections [V, H, W, 13] (ReconSmall's "gaussians"): position in footprints along the disc's axes, log scales, rotation vector, opacity
+    logit, colour.
     """
     normal = surface_normals(camera_points)[mask]
     points = camera_points[mask]
@@ -63,7 +73,15 @@ def pixel_gaussians(
     focal = K[view][:, [0, 1], [0, 1]].mean(1)
     size = FOOTPRINT * points[:, 2] / focal
     scales = torch.stack([size / cosine, size, FLATNESS * size], 1)
-    means = torch.einsum("nij,nj->ni", R, points) + t
     trust = confidence[mask] - 1
     opacities = 0.35 + 0.6 * trust / (trust + 1)
-    return means, matrices_to_quats(R @ axes), scales, opacities, ((rgb[mask] - 0.5) / SH_DC)[:, None]
+    color = rgb[mask]
+    if corrections is not None:
+        position, log_scale, turn, logit, tint = corrections[mask].split((3, 3, 3, 1, 3), -1)
+        points = points + size[:, None] * (axes @ (FARTHEST * torch.tanh(position / FARTHEST))[..., None])[..., 0]
+        scales = scales * (LARGEST * torch.tanh(log_scale / LARGEST)).exp()
+        axes = axes @ torch.linalg.matrix_exp(skew(turn))
+        opacities = torch.sigmoid(torch.logit(opacities) + logit[:, 0])
+        color = color + tint
+    means = torch.einsum("nij,nj->ni", R, points) + t
+    return means, matrices_to_quats(R @ axes), scales, opacities, ((color - 0.5) / SH_DC)[:, None]

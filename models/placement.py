@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch.nn import functional as F
 
 from recon.bundle import WORKERS, Bundle, solve_views
 from recon.models.grids import grid_of, principal_points
+from recon.models.lens_from_shape import PAIR_LIMIT, SeenPair, lens_shift
 from recon.models.matches import match_views
 from recon.models.recon_small import COARSE_STRIDE, ReconSmall
-from recon.pose import Matches, RelativePose, choose, concatenate
+from recon.pose import Matches, RelativePose, choose, concatenate, polish
 from recon.sift import match_features, sift_features
 
 if TYPE_CHECKING:
@@ -26,6 +28,19 @@ MatchKind = Literal["both", "own", "sift", "none"]
 Pair = tuple[int, int]
 NO_MATCHES = Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))
 THRESHOLD_PX = 0.5  # expected error of a match on the match grid
+SIFT_WEIGHT = 5.0  # of a SIFT match beside one of the network's: found at the full resolution, it is more exact
+POLISH_SIGMA = 0.5  # of the prior where it has moved to the lens that shape, matches and prior agree on
+SWEEP_SUPPORT = 30  # inliers of a pair below which its shape says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What is known of lens and shape before any match."""
+
+    focal: np.ndarray  # [V] pixels of the match grid: where the prior has its mean
+    sigma: float  # its width in log focal
+    log_prior: Callable[[np.ndarray], np.ndarray] | None  # of log factors on `focal`, common to all views; None: the focals are known
+    points: Callable[[int, np.ndarray], np.ndarray]  # view and pixels [n, 2] of the match grid -> points [n, 3] in the view's axes, any scale
 
 
 def choose_pairs(views: int, similarity: np.ndarray, limit: int) -> list[Pair]:  # similarity [V, V]
@@ -49,7 +64,7 @@ def own_descriptors(net: ReconSmall, images: Images) -> list[tuple[Tensor, Tenso
     out = []
     for v in range(len(images.rgb)):
         x = images.rgb[v].permute(2, 0, 1)[None, None].to(device)
-        _, _, coarse, fine = net.encode(x)
+        _, coarse, fine = net.encode(x)
         inside = F.avg_pool2d(images.mask[v][None, None].float().to(device), COARSE_STRIDE)[0, 0] > 0.5
         out.append((coarse[0], fine[0], inside))
     return out
@@ -86,21 +101,21 @@ def find_matches(
     found: dict[Pair, list[Matches]] = {}
     for k, (i, j) in enumerate(pairs):
         kinds = [own_matches(net, own[i], own[j])] if own else []
-        kinds += [match_features(sift[i], sift[j])] if sift else []
+        if sift:
+            matches = match_features(sift[i], sift[j])
+            kinds.append(replace(matches, weight=np.full(len(matches), SIFT_WEIGHT)))
         found[(i, j)] = kinds
         step((k + 1) / len(pairs))
     return found
 
 
-def place(
-    images: Images, found: dict[Pair, list[Matches]], focal_prior: np.ndarray, sigma: float, *, K: np.ndarray | None, cam_to_world: np.ndarray | None
-) -> Bundle:
-    """Cameras and tracks from the matches, all in pixels of `images`; focal_prior [V]; K and poses are kept where finite."""
+def place(images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None) -> Bundle:
+    """Cameras and tracks from the matches, all in pixels of `images`; K and poses are kept where finite."""
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
     shared = len({tuple(sorted(s)) for s in sizes}) == 1
-    known = np.zeros(len(focal_prior), bool) if K is None else np.asarray(np.isfinite(K).all((1, 2)))
-    prior = focal_prior.copy()
+    known = np.zeros(len(sight.focal), bool) if K is None else np.asarray(np.isfinite(K).all((1, 2)))
+    prior = sight.focal.copy()
     if K is not None:
         prior[known] = K[known][:, [0, 1], [0, 1]].mean(1)
         centre[known] = K[known][:, :2, 2]
@@ -108,8 +123,8 @@ def place(
     def solve(pair: Pair) -> RelativePose | None:
         i, j = pair
         return choose(
-            found[pair], centre[i], centre[j], prior[i], prior[j], sigma=sigma, threshold_px=THRESHOLD_PX, focal_known=bool(known[i] and known[j]),
-            shared_focal=shared and not (known[i] or known[j]),
+            found[pair], centre[i], centre[j], prior[i], prior[j], sigma=sight.sigma, threshold_px=THRESHOLD_PX,
+            focal_known=bool(known[i] and known[j]), shared_focal=shared and not (known[i] or known[j]),
         )
 
     matches = {pair: concatenate([k for k in kinds if len(k)] or [NO_MATCHES]) for pair, kinds in found.items()}
@@ -117,9 +132,37 @@ def place(
     with threadpool_limits(1, user_api="blas"):
         with ThreadPoolExecutor(WORKERS) as pool:
             relative = dict(zip(found, pool.map(solve, found), strict=True))
-        return solve_views(
-            matches, centre, prior, relative=relative, K=K, cam_to_world=cam_to_world, sigma=sigma, threshold_px=THRESHOLD_PX, shared_focal=shared
+        if sight.log_prior is not None and not known.any():
+            prior, polished = by_shape(matches, relative, centre, sight, shared)
+            relative |= polished
+        options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
+        return solve_views(matches, centre, prior, relative=relative, K=K, cam_to_world=cam_to_world, **options)
+
+
+def by_shape(
+    matches: dict[Pair, Matches], relative: dict[Pair, RelativePose | None], centre: np.ndarray, sight: Sight, shared: bool
+) -> tuple[np.ndarray, dict[Pair, RelativePose]]:
+    """Prior focals [V] moved to where the shapes fit too (see lens_from_shape), and the surest pairs refined from there."""
+    assert sight.log_prior is not None
+    solved = {pair: p for pair, p in relative.items() if p is not None and p.support >= SWEEP_SUPPORT}
+    surest = sorted(solved, key=lambda pair: -solved[pair].confidence * solved[pair].support ** 0.5)[:PAIR_LIMIT]
+    if not surest:
+        return sight.focal, {}
+    seen = [
+        SeenPair(
+            matches=(m := matches[(i, j)]), points_a=sight.points(i, m.xa), points_b=sight.points(j, m.xb), pose=solved[(i, j)],
+            principal_a=centre[i], principal_b=centre[j], focal_a=sight.focal[i], focal_b=sight.focal[j],
         )
+        for i, j in surest
+    ]  # fmt: skip
+    shift, poses = lens_shift(seen, sight.log_prior, THRESHOLD_PX)
+    prior = sight.focal * np.exp(shift)
+    polished = {}
+    for (i, j), pose in zip(surest, poses, strict=True):
+        polished[(i, j)] = polish(
+            pose, matches[(i, j)], centre[i], centre[j], prior[i], prior[j], sigma=POLISH_SIGMA, threshold_px=THRESHOLD_PX, shared_focal=shared
+        )
+    return prior, polished
 
 
 def procrustes(local: Tensor, common: Tensor, weight: Tensor) -> tuple[np.ndarray, float]:  # [n, 3], [n, 3], [n]

@@ -6,10 +6,9 @@
                                                   v                v
                          tokens + match features + sine position + reference mark -> (frame block, global block) x 4
                                                   |
-              heads: local points + confidence + validity, points in view 0 + confidence, lens, second-look descriptors
+              heads: local points + confidence + validity + Gaussian corrections, points in view 0 + confidence, lens
 
-The second look repeats the coarse correlation with descriptors that have seen the geometry of all views; a dustbin logit
-says "not in the other view" (as in SuperGlue, Sarlin et al. 2020). The design follows the project's training experiments.
+The design follows the project's training experiments.
 """
 
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from recon.models.blocks import Block, DenseHead, ResidualConv, rope_tables
 
 COARSE_STRIDE, FINE_STRIDE, PATCH = 8, 4, 16
+GAUSSIAN_CHANNELS = 13  # position 3, log scale 3, rotation 3, opacity logit 1, colour 3: what is added to the closed form of pixel_gaussians
 MATCH_FEATURES = 6
 
 
@@ -100,24 +100,24 @@ class ReconSmall(nn.Module):
         self.token_to_cell = nn.Linear(d, 4 * c)
         self.coarse_mix = nn.Sequential(nn.Conv2d(160 + c, 192, 3, padding=1), nn.GELU(), nn.Conv2d(192, c, 1))
         self.fine_mix = nn.Sequential(nn.Conv2d(96 + c, 128, 3, padding=1), nn.GELU(), nn.Conv2d(128, f, 1))
-        self.second_token_to_cell = nn.Linear(d, 4 * c)
-        self.second_mix = nn.Sequential(nn.Conv2d(2 * c, 192, 3, padding=1), nn.GELU(), nn.Conv2d(192, c, 1))
-        self.log_scales = nn.Parameter(torch.full((3,), 2.3))  # coarse, second look, fine
-        self.dustbin = nn.Parameter(torch.zeros(()))
+        self.log_scales = nn.Parameter(torch.full((2,), 2.3))  # coarse, fine
         self.match_in = nn.Linear(4 * 2 * MATCH_FEATURES, d)
         self.position_in = nn.Linear(d, d)
         self.norm = nn.LayerNorm(d)
         self.local_head = DenseHead(d, 4, 5)
+        self.gaussian_out = nn.Conv2d(self.local_head.out.in_channels, GAUSSIAN_CHANNELS * 16, 3, padding=1)  # beside local_head.out
+        nn.init.zeros_(self.gaussian_out.weight)
+        nn.init.zeros_(self.gaussian_out.bias)  # pyright: ignore[reportArgumentType] (it has one)
         self.common_head = DenseHead(d, 4, 4)
         self.common_head.out.bias.data[2 * 16 : 3 * 16] = 0.7  # pyright: ignore[reportOptionalMemberAccess] start in front of the camera
         self.lens_head = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 128), nn.GELU(), nn.Linear(128, params.lens_bins))
 
     def scales(self) -> Tensor:
-        """Inverse temperatures [3] of the coarse, second-look and fine similarities."""
+        """Inverse temperatures [2] of the coarse and fine similarities."""
         return self.log_scales.exp().clamp(max=60)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """images [B, V, 3, H, W] -> tokens [BV, N, D], coarse features [BV, C, h8, w8], coarse and fine descriptors."""
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """images [B, V, 3, H, W] -> tokens [BV, N, D], coarse descriptors [BV, C, h8, w8] and fine ones [BV, c, h4, w4]."""
         f4, f8, f16 = self.stem((images.flatten(0, 1) - 0.5) / 0.25)
         rows, columns = f16.shape[-2:]
         cos, sin = rope_tables(rows, columns, self.params.width // self.params.heads, images.device)
@@ -128,7 +128,7 @@ class ReconSmall(nn.Module):
         coarse_features = self.coarse_mix(torch.cat([f8, cells], 1))
         lifted = F.interpolate(coarse_features, scale_factor=2, mode="bilinear")
         fine = F.normalize(self.fine_mix(torch.cat([f4, lifted], 1)).float(), dim=1)
-        return x, coarse_features, F.normalize(coarse_features.float(), dim=1), fine
+        return x, F.normalize(coarse_features.float(), dim=1), fine
 
     @staticmethod
     def to_cells(tokens: Tensor, rows: int, columns: int) -> Tensor:  # [B, N, 4C] -> [B, C, 2 rows, 2 columns]
@@ -178,12 +178,13 @@ class ReconSmall(nn.Module):
         """Raw outputs for images [B, V, 3, H, W] in 0..1, H and W multiples of 16; differentiable.
 
         local, common [B, V, H, W, 3] (each view's own camera; view 0's camera; one unknown scale a scene), their
-        confidences [B, V, H, W] >= 1, validity logits [B, V, H, W], lens logits [B, V, bins] over log(focal/diagonal),
-        unit descriptors coarse and second [B, V, C, H/8, W/8] and fine [B, V, c, H/4, W/4].
+        confidences [B, V, H, W] >= 1, validity logits [B, V, H, W], corrections of the Gaussians [B, V, H, W, 13],
+        lens logits [B, V, bins] over log(focal/diagonal), unit descriptors coarse [B, V, C, H/8, W/8] and fine
+        [B, V, c, H/4, W/4].
         """
         b, v, _, height, width = images.shape
         rows, columns = height // PATCH, width // PATCH
-        tokens, coarse_features, coarse, fine = self.encode(images)
+        tokens, coarse, fine = self.encode(images)
         coarse = coarse.unflatten(0, (b, v))
         x = tokens + self.match_in(self.match_features(coarse))
         x = x + self.position_in(self.position_code(rows, columns, x.device))
@@ -191,9 +192,9 @@ class ReconSmall(nn.Module):
         last = self.norm(taps[-1])
         r = self.params.registers
         features = [tokens] + [t[:, :, r:].flatten(0, 1) for t in (*taps[:-1], last)]
-        cells = self.to_cells(self.second_token_to_cell(features[-1]), rows, columns)
-        second = F.normalize(self.second_mix(torch.cat([coarse_features, cells], 1)).float(), dim=1)
-        local = self.local_head(features, rows, columns).float().unflatten(0, (b, v))
+        trunk = self.local_head.trunk(features, rows, columns)
+        local = F.pixel_shuffle(self.local_head.out(trunk), 4).float().unflatten(0, (b, v))
+        gaussians = F.pixel_shuffle(self.gaussian_out(trunk), 4).float().unflatten(0, (b, v))
         common = self.common_head(features, rows, columns).float().unflatten(0, (b, v))
         z = local[:, :, 2:3].clamp(-8, 8).exp()
         length = common[:, :, :3].norm(dim=2, keepdim=True).clamp(min=1e-6)
@@ -204,8 +205,8 @@ class ReconSmall(nn.Module):
             "local_confidence": 1 + local[:, :, 3].clamp(max=8).exp(),
             "common_confidence": 1 + common[:, :, 3].clamp(max=8).exp(),
             "validity": local[:, :, 4],
+            "gaussians": gaussians.permute(0, 1, 3, 4, 2),
             "lens": self.lens_head(last[:, :, 0]).float(),
             "coarse": coarse,
-            "second": second.unflatten(0, (b, v)),
             "fine": fine.unflatten(0, (b, v)),
         }

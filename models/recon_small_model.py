@@ -21,7 +21,7 @@ from recon.models.agreement import compare
 from recon.models.depth_alignment import log_scale, smooth_correction
 from recon.models.grids import move_K, move_maps, move_points, principal_points, sample_points
 from recon.models.pixel_gaussians import pixel_gaussians
-from recon.models.placement import MatchKind
+from recon.models.placement import MatchKind, Sight
 from recon.models.recon_small import ReconSmall, ReconSmallParams
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 POINTMAP_LONG_SIDE, MATCH_LONG_SIDE = 320, 640
 PAIR_LIMIT = 150
 FOCAL_SIGMA, EXIF_SIGMA = 0.25, 0.08  # widths of the prior in log focal: from the network, from EXIF
-USUAL_FOCAL, USUAL_SHARE = 0.8, 0.15  # a usual lens (35 mm on full frame) by the diagonal, and what it weighs beside the network's answer
+LENS_TEMPERATURE = 2.0  # the network is surer of the lens on photos than it has reason to be
+USUAL_FOCAL, USUAL_SIGMA = 0.9, 0.5  # the lenses that people use, by the image diagonal: centre and width in log
 LEAST_CONFIDENCE = 0.02  # below it a pose from matches is no better than the pointmap's
 
 
@@ -45,7 +46,11 @@ class Prediction:
     log_depth: Tensor  # [V, h, w]
     confidence: Tensor  # [V, h, w] >= 1
     valid: Tensor  # [V, h, w] 0..1
+    gaussians: Tensor  # [V, h, w, 13] corrections of pixel_gaussians
+    local: np.ndarray  # [V, h, w, 3] points in each view's axes, the network's scale
     focal: np.ndarray  # [V] pixels of this grid
+    lens_logs: np.ndarray  # [bins] log(focal / image diagonal)
+    lens: np.ndarray  # [V, bins] log density over lens_logs, unnormalised
     cam_to_world: np.ndarray  # [V, 4, 4] Procrustes, axes of view 0, the network's scale
     residual: np.ndarray  # [V] relative residual of that fit
     similarity: np.ndarray  # [V, V]
@@ -62,12 +67,12 @@ class Placed:
     log_scales: np.ndarray  # [V] of each view's depth
 
 
-def lens_focal(logits: Tensor, params: ReconSmallParams, height: int, width: int) -> np.ndarray:  # [V, bins] -> [V]
-    """Focal length in pixels: the mean of log(focal / diagonal) under the lens distribution, drawn a little towards a usual lens."""
+def lens_density(logits: Tensor, params: ReconSmallParams) -> tuple[np.ndarray, np.ndarray]:  # [V, bins] -> [bins], [V, bins]
+    """log(focal / image diagonal) of the bins and each view's log density: the network's, tempered, times that of the lenses that people use."""
     low, high = (math.log(x) for x in params.lens_range)
-    centres = torch.linspace(low, high, params.lens_bins, device=logits.device)
-    mean = torch.lerp(logits.softmax(-1) @ centres, logits.new_tensor(math.log(USUAL_FOCAL)), USUAL_SHARE)
-    return (math.hypot(height, width) * mean.exp()).double().cpu().numpy()
+    logs = np.linspace(low, high, params.lens_bins)
+    network = logits.log_softmax(-1).double().cpu().numpy() / LENS_TEMPERATURE
+    return logs, network - 0.5 * ((logs - math.log(USUAL_FOCAL)) / USUAL_SIGMA) ** 2
 
 
 class ReconSmallModel(ReconSmall):
@@ -122,19 +127,25 @@ class ReconSmallModel(ReconSmall):
             poses.append(T)
             residuals.append(residual)
         first = np.linalg.inv(poses[0])
+        logs, density = lens_density(out["lens"][0], self.params)
+        share = np.exp(density - density.max(1, keepdims=True))
         return Prediction(
             log_depth=local[..., 2].clamp(min=1e-4).log().cpu(),
             confidence=out["local_confidence"][0].cpu(),
             valid=valid.cpu(),
-            focal=lens_focal(out["lens"][0], self.params, *local.shape[1:3]),
+            gaussians=out["gaussians"][0].cpu(),
+            local=local.double().cpu().numpy(),
+            focal=math.hypot(*local.shape[1:3]) * np.exp(share @ logs / share.sum(1)),
+            lens_logs=logs,
+            lens=density,
             cam_to_world=np.stack([first @ T for T in poses]),
             residual=np.array(residuals),
             similarity=placement.view_similarity(out["coarse"][0]),
         )
 
 
-def focal_priors(images: Images, coarse: Images, fine: Images, prediction: Prediction) -> tuple[np.ndarray, float]:
-    """Focal of each view in pixels of the match grid and the width of that prior: EXIF where it is there, else the network.
+def sight_of(images: Images, coarse: Images, fine: Images, prediction: Prediction) -> Sight:
+    """What is known of each view's focal length before any match: EXIF where it is there, else the network.
 
     Photos of one size share a camera: the network's answers are averaged (in log) over them.
     """
@@ -142,7 +153,8 @@ def focal_priors(images: Images, coarse: Images, fine: Images, prediction: Predi
     eye = np.tile(np.eye(3), (V, 1, 1))
     network = eye.copy()
     network[:, 0, 0] = network[:, 1, 1] = prediction.focal
-    focal = move_K(network, coarse, fine)[:, 0, 0]
+    alone = move_K(network, coarse, fine)[:, 0, 0]
+    focal = alone.copy()
     sizes = [tuple(sorted((int(w), int(h)))) for w, h in zip(images.photo_width, images.photo_height, strict=True)]
     long = np.array([max(s) for s in sizes]) / np.array([max(s) for s in sizes]).max()
     for size in set(sizes):
@@ -152,7 +164,18 @@ def focal_priors(images: Images, coarse: Images, fine: Images, prediction: Predi
     exif[:, 0, 0] = exif[:, 1, 1] = np.asarray(torch.as_tensor(images.focal).cpu(), float)
     known = move_K(exif, images, fine)[:, 0, 0]
     given = np.isfinite(known) & (known > 0)
-    return np.where(given, known, focal), EXIF_SIGMA if given.all() else FOCAL_SIGMA
+
+    def log_prior(shifts: np.ndarray) -> np.ndarray:
+        """Mean over the views of the density at `focal` times exp(shift)."""
+        at = np.log(prediction.focal * focal / alone)[:, None] + shifts - math.log(math.hypot(*prediction.log_depth.shape[1:]))
+        return np.mean([np.interp(a, prediction.lens_logs, density) for a, density in zip(at, prediction.lens, strict=True)], 0)
+
+    def points(v: int, xy: np.ndarray) -> np.ndarray:
+        at = move_points(xy, v, fine, coarse)
+        return np.stack([sample_points(prediction.local[v, ..., k], at) for k in range(3)], -1)
+
+    sigma = EXIF_SIGMA if given.all() else FOCAL_SIGMA
+    return Sight(focal=np.where(given, known, focal), sigma=sigma, log_prior=None if given.any() else log_prior, points=points)
 
 
 def given_cameras(cameras: Cameras | None, images: Images, fine: Images) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -168,9 +191,9 @@ def solve(images: Images, coarse: Images, fine: Images, prediction: Prediction, 
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one."""
     V = len(images.rgb)
     K_given, T_given = given_cameras(cameras, images, fine)
-    focal, sigma = focal_priors(images, coarse, fine, prediction)
+    sight = sight_of(images, coarse, fine, prediction)
     K = np.tile(np.eye(3), (V, 1, 1))
-    K[:, 0, 0] = K[:, 1, 1] = focal
+    K[:, 0, 0] = K[:, 1, 1] = sight.focal
     K[:, :2, 2] = principal_points(fine)
     if K_given is not None:
         K = np.where(np.isfinite(K_given), K_given, K)
@@ -180,7 +203,7 @@ def solve(images: Images, coarse: Images, fine: Images, prediction: Prediction, 
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle = None
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle = placement.place(fine, found, focal, sigma, K=K_given, cam_to_world=T_given)
+        bundle = placement.place(fine, found, sight, K=K_given, cam_to_world=T_given)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
@@ -270,7 +293,8 @@ def assemble(images: Images, coarse: Images, fine: Images, prediction: Predictio
     )
     local = rays * depth[..., None]
     points = torch.einsum("vij,vhwj->vhwi", T[:, :3, :3], local) + T[:, None, None, :3, 3]
-    means, quats, scales, opacities, sh = pixel_gaussians(local, images.rgb.cpu().float(), confidence, mask, K, T)
+    corrections = move_maps(prediction.gaussians.permute(0, 3, 1, 2), coarse, images).permute(0, 2, 3, 1)
+    means, quats, scales, opacities, sh = pixel_gaussians(local, images.rgb.cpu().float(), confidence, mask, K, T, corrections)
     cameras = Cameras(
         K=K, cam_to_world=T, width=width, height=height, placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),

@@ -101,7 +101,7 @@ def test_options_that_turn_out_wrong(tmp_path, capsys, options, wanted):
 
 
 @pytest.mark.parametrize(
-    ("change", "wanted"), [("key", "unknown stem.new"), ("shape", "log_scales is [4], wanted [3]"), ("cut", "cannot be read as weights")]
+    ("change", "wanted"), [("key", "unknown stem.new"), ("shape", "log_scales is [4], wanted [2]"), ("cut", "cannot be read as weights")]
 )
 def test_weights_of_another_network(tmp_path, capsys, change, wanted):
     import torch

@@ -57,7 +57,7 @@ def test_a_shift_in_pixels_is_found(dx, dy):
 
 
 def test_masked_cells_and_tiny_views():
-    coarse, fine, scales = field(16, 8, 8), field(16, 16, 16), torch.tensor([20.0, 20.0, 20.0])
+    coarse, fine, scales = field(16, 8, 8), field(16, 16, 16), torch.tensor([20.0, 20.0])
     inside = torch.zeros(8, 8, dtype=torch.bool)
     inside[:4] = True
     xa, _, _ = match_views(coarse, coarse, fine, fine, scales, cells_a=inside, cells_b=inside)

@@ -2,23 +2,30 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from recon.models import placement
 from recon.models.recon_small import ReconSmallParams
-from recon.models.recon_small_model import USUAL_FOCAL, USUAL_SHARE, lens_focal
+from recon.models.recon_small_model import USUAL_FOCAL, lens_density
 from recon.scene import Images
 
 
-@pytest.mark.parametrize("true", [0.4, 0.8, 3.0])
-def test_a_sure_lens_is_read_and_drawn_a_little_to_a_usual_one(true: float) -> None:
+def mean_lens(width: float, true: float) -> float:
+    """Focal / diagonal under the density of a network that says `true` with this width in log."""
     params = ReconSmallParams()
     centres = torch.linspace(math.log(params.lens_range[0]), math.log(params.lens_range[1]), params.lens_bins)
-    logits = -((centres - math.log(true)) ** 2) / (2 * 0.05**2)
-    focal = lens_focal(logits[None], params, 300, 400)[0] / 500
-    expected = true ** (1 - USUAL_SHARE) * USUAL_FOCAL**USUAL_SHARE
-    assert focal == pytest.approx(expected, rel=0.02)
+    logs, (density,) = lens_density((-((centres - math.log(true)) ** 2) / (2 * width**2))[None], params)
+    share = np.exp(density - density.max())
+    return float(np.exp(share @ logs / share.sum()))
+
+
+@pytest.mark.parametrize("true", [0.4, 0.9, 3.0])
+def test_a_sure_lens_is_kept_and_a_vague_one_drawn_to_the_usual_ones(true: float) -> None:
+    assert mean_lens(0.05, true) == pytest.approx(true, rel=0.03)
+    vague = mean_lens(0.5, true)
+    assert vague == pytest.approx(USUAL_FOCAL, rel=0.03) if true == USUAL_FOCAL else min(true, USUAL_FOCAL) < vague < max(true, USUAL_FOCAL)
 
 
 def test_sift_takes_the_grid_itself_where_no_photos_are_kept() -> None:

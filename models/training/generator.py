@@ -11,7 +11,7 @@ from recon.models.training.assets import MESH_KEYS, Assets
 from recon.models.training.correspondence import correspond, pixel_centres, to_reference, unproject
 from recon.models.training.dice import Dice
 from recon.models.training.objects import INSTANCES, PRIMITIVES, clear_cameras, draw_instances, draw_primitives
-from recon.models.training.photometrics import develop
+from recon.models.training.photometrics import develop, expose
 from recon.models.training.places import draw_lights, draw_places
 from recon.models.training.scene_kernels import draw_meshes, shade_scenes
 from recon.models.training.viewpoints import draw_cameras
@@ -92,7 +92,8 @@ class SceneGenerator:
         useful = (mask.flatten(1).float().mean(1) > LEAST_SHARE)[:, None, None, None]
         pairs = [p for v in range(views) for p in ((v, (v + 1) % views), ((v + 1) % views, v))] if views > 1 else []
         matches = {p: (uv, ok & useful[:, 0]) for p, (uv, ok) in correspond(seen.depth, seen.cameras, list(dict.fromkeys(pairs))).items()}
+        images = develop(self.dice, expose(self.dice, seen.color, seen.depth > 0))
         return {
-            "images": develop(self.dice, seen.color), "local": local, "common": to_reference(local, seen.cameras), "mask": mask & useful,
+            "images": images, "local": local, "common": to_reference(local, seen.cameras), "mask": mask & useful,
             "sky": ~mask, "focal": seen.cameras[..., 12], "matches": matches, "cameras": seen.cameras,
         }  # fmt: skip

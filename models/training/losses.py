@@ -38,7 +38,7 @@ def slope_loss(predicted_z: Tensor, true_z: Tensor, mask: Tensor) -> Tensor:
     return loss
 
 
-def coarse_loss(a: Tensor, b: Tensor, scale: Tensor, uv: Tensor, visible: Tensor, dustbin: Tensor | None) -> tuple[Tensor, Tensor]:
+def coarse_loss(a: Tensor, b: Tensor, scale: Tensor, uv: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of view a's cells [B, C, h, w] to the true cell of view b, and the share within one cell.
 
     uv [B, h, w, 2] true pixel of each cell centre in the other view, visible [B, h, w].
@@ -48,14 +48,9 @@ def coarse_loss(a: Tensor, b: Tensor, scale: Tensor, uv: Tensor, visible: Tensor
     cell = (uv / COARSE_STRIDE).floor().nan_to_num(0).long()
     x, y = cell[..., 0].clamp(0, columns - 1).flatten(1), cell[..., 1].clamp(0, rows - 1).flatten(1)
     seen = visible.flatten(1)
-    total = logits.logsumexp(-1)
-    if dustbin is not None:
-        total = torch.logaddexp(total, dustbin)
-    entropy = total - logits.gather(-1, (y * columns + x)[..., None])[..., 0]
+    entropy = logits.logsumexp(-1) - logits.gather(-1, (y * columns + x)[..., None])[..., 0]
     count = seen.sum().clamp(min=1)
     loss = (entropy * seen).sum() / count
-    if dustbin is not None:
-        loss = loss + 0.3 * ((total - dustbin) * ~seen).sum() / (~seen).sum().clamp(min=1)
     best = logits.detach().argmax(-1)
     near = ((best // columns - y).abs() <= 1) & ((best % columns - x).abs() <= 1)
     return loss, (near & seen).sum() / count
@@ -105,21 +100,20 @@ def total_loss(net: ReconSmall, out: dict[str, Tensor], batch: dict) -> tuple[Te
     common, common_error = pointmap_loss(out["common"], out["common_confidence"], batch["common"], batch["mask"])
     slope = slope_loss(out["local"][..., 2], batch["local"][..., 2], batch["mask"])
     scales = net.scales()
-    coarse = second = fine = hits = hits2 = local.new_zeros(())
+    coarse = fine = hits = local.new_zeros(())
     pairs = batch["matches"]
     for (i, j), (uv, visible) in pairs.items():
-        c, h = coarse_loss(out["coarse"][:, i], out["coarse"][:, j], scales[0], uv, visible, None)
-        s, h2 = coarse_loss(out["second"][:, i], out["second"][:, j], scales[1], uv, visible, net.dustbin)
-        f = fine_loss(out["fine"][:, i], out["fine"][:, j], scales[2], uv, visible)
-        coarse, second, fine, hits, hits2 = coarse + c, second + s, fine + f, hits + h, hits2 + h2
+        c, h = coarse_loss(out["coarse"][:, i], out["coarse"][:, j], scales[0], uv, visible)
+        f = fine_loss(out["fine"][:, i], out["fine"][:, j], scales[1], uv, visible)
+        coarse, fine, hits = coarse + c, fine + f, hits + h
     n = len(pairs)
     height, width = out["local"].shape[2:4]
     target = lens_target(batch["focal"], height, width, net.params.lens_bins, net.params.lens_range)
     lens = -(target * out["lens"].log_softmax(-1)).sum(-1).mean()
     validity = F.binary_cross_entropy_with_logits(out["validity"], (~batch["sky"]).float())
-    loss = local + common + 0.2 * slope + (0.2 * coarse + 0.2 * second + 0.15 * fine) / max(n, 1) + 0.3 * lens + 0.1 * validity
+    loss = local + common + 0.2 * slope + (0.2 * coarse + 0.15 * fine) / max(n, 1) + 0.3 * lens + 0.1 * validity
     parts = dict(
-        loss=loss, local=local_error, common=common_error, slope=slope, coarse=coarse / max(n, 1), second=second / max(n, 1),
-        fine=fine / max(n, 1), hits=hits / max(n, 1), hits2=hits2 / max(n, 1), lens=lens, validity=validity,
+        loss=loss, local=local_error, common=common_error, slope=slope, coarse=coarse / max(n, 1),
+        fine=fine / max(n, 1), hits=hits / max(n, 1), lens=lens, validity=validity,
     )  # fmt: skip
     return loss, {k: v.detach() for k, v in parts.items()}

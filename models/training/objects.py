@@ -30,7 +30,8 @@ def draw_primitives(dice: Dice, places: Places, textures: int) -> Tensor:  # [B,
     of_group = lambda x: torch.gather(x, 1, group if x.dim() == 2 else group[..., None].expand(-1, -1, x.shape[2]))
     base = dice.uniform(-1, 1, count, GROUPS, 3) * places.extent[:, None]
     size = dice.uniform(0.12, 0.55, count, GROUPS) * torch.where(dice.chance(0.15, count, GROUPS), 1.8, 1.0)
-    stands = of_group(dice.chance(0.7, count, GROUPS))
+    size = torch.where(places.single[:, None], dice.uniform(0.3, 0.7, count, GROUPS), size)
+    stands = of_group(dice.uniform(0, 1, count, GROUPS) < torch.where(places.wall, 0.3, 0.7)[:, None])
     stacked = of_group(dice.chance(0.3, count, GROUPS))  # clutter on a table, a tower
     own = of_group(size)
     half = own[..., None] * (dice.normal(count, parts, 3) * 0.5).exp() * 0.6
@@ -41,7 +42,8 @@ def draw_primitives(dice: Dice, places: Places, textures: int) -> Tensor:  # [B,
     half = torch.where((stacked & dice.chance(0.7, count, parts))[..., None], half * 0.5, half).clamp(min=0.01)
     upright = dice.chance(0.65, count, parts) | stacked
     R = torch.where(upright[..., None, None], dice.turns(count, parts), dice.rotations(count, parts))
-    place = of_group(base) + dice.normal(count, parts, 3) * own[..., None] * 0.6
+    flat = torch.where(places.wall[:, None, None], torch.tensor([1.0, 1.0, 0.3], device=dice.device), 1.0)  # what hangs on a wall keeps to it
+    place = of_group(base) + dice.normal(count, parts, 3) * own[..., None] * 0.6 * flat
     height = (R[..., 1, :].abs() * half).sum(-1)
     floor = places.floor[:, None]
     raised = torch.where(stacked, own * 1.2, dice.chance(0.4, count, parts) * dice.uniform(0, 1.5, count, parts) * own)
@@ -49,7 +51,7 @@ def draw_primitives(dice: Dice, places: Places, textures: int) -> Tensor:  # [B,
     free = torch.where(places.indoor[:, None], place[..., 1], place[..., 1].abs() + 0.3)
     place = torch.stack([place[..., 0], torch.where(stands, on_floor, free), place[..., 2]], -1)
     used = torch.where(dice.chance(0.4, count), dice.integers(0, 9, count), dice.integers(4, parts + 1, count))
-    used = torch.where(places.single, used.clamp(max=12), used)
+    used = torch.where(places.single, torch.minimum(used, dice.pick([0.0, 1.0, 1.0, 2.0, 12.0], count)), used)
     kind = dice.pick([BOX, BOX, BOX, ELLIPSOID, CYLINDER, CONE], count, parts)
     rows = torch.zeros(count, PRIMITIVES, PRIMITIVE_COLUMNS, device=dice.device)
     rows[:, 2:, 0] = torch.where(torch.arange(parts, device=dice.device) < used[:, None], kind, 0.0)
@@ -63,7 +65,7 @@ def draw_primitives(dice: Dice, places: Places, textures: int) -> Tensor:  # [B,
     rows[:, :, 16] = own_texture.float()
     rows[:, :, 17] = dice.log_uniform(0.25, 2.5, count, PRIMITIVES)
     rows[:, 0, 17] *= 0.6
-    rows[:, 1, 17] *= 0.15
+    rows[:, 1, 17] *= torch.where(places.wall, 0.5, 0.15)
     rows[:, :, 18:21] = (dice.uniform(0.5, 1.3, count, PRIMITIVES, 1) * (1 + dice.normal(count, PRIMITIVES, 3) * 0.15)).clamp(0.15, 1.5)
     rows[:, :, 21:23] = dice.uniform(0, 4, count, PRIMITIVES, 2)
     rows[:, :, 23] = dice.chance(0.3, count, PRIMITIVES) * dice.uniform(0, 0.6, count, PRIMITIVES)
@@ -71,7 +73,7 @@ def draw_primitives(dice: Dice, places: Places, textures: int) -> Tensor:  # [B,
 
 
 def draw_surroundings(dice: Dice, places: Places, rows: Tensor) -> None:
-    """Fills rows 0 and 1: the room, or mostly a ground, and for some outdoor places a far backdrop."""
+    """Fills rows 0 and 1: the room, or mostly a ground, and for some outdoor places a far backdrop, or the wall, its face near z = 0."""
     count = len(places)
     ground = dice.chance(0.85, count) & ~(places.plain & dice.chance(0.7, count))
     rows[:, 0, 0] = torch.where(places.indoor, ROOM, torch.where(ground, GROUND, 0.0))
@@ -80,15 +82,21 @@ def draw_surroundings(dice: Dice, places: Places, rows: Tensor) -> None:
     rows[:, 1, 0] = torch.where(~places.indoor & ~places.plain & dice.chance(0.4, count), ROOM, 0.0)
     rows[:, 1, 1:10] = dice.turns(count).flatten(1)
     rows[:, 1, 13:16] = torch.stack([dice.uniform(9, 16, count), dice.uniform(6, 14, count), dice.uniform(9, 16, count)], -1)
+    wall = torch.where(places.wall, BOX, rows[:, 1, 0])
+    rows[:, 1, 0] = wall
+    half = torch.stack([dice.log_uniform(1.5, 9, count), dice.log_uniform(1, 6, count), torch.full((count,), 0.2, device=dice.device)], -1)
+    rows[:, 1, 13:16] = torch.where(places.wall[:, None], half * places.radius[:, None], rows[:, 1, 13:16])
+    rows[:, 1, 1:10] = torch.where(places.wall[:, None], torch.eye(3, device=dice.device).flatten(), rows[:, 1, 1:10])
+    rows[:, 1, 12] = torch.where(places.wall, -0.25 * places.radius, 0.0)
 
 
 def draw_instances(dice: Dice, places: Places, meshes: MeshBounds, textures: int) -> Tensor:  # [B, INSTANCES, INSTANCE_COLUMNS]
-    """Meshes standing about: 2 to 8 in most scenes, always one in the middle of a scene with a single object."""
+    """Meshes standing about: 2 to 8 in most scenes, mostly one in the middle of a scene with a single object."""
     shape = (len(places), INSTANCES)
     single = places.single[:, None]
     mesh = meshes.usable[dice.integers(0, len(meshes.usable), *shape)]
     number = torch.where(dice.chance(0.2, shape[0]), 0, dice.integers(2, INSTANCES + 1, shape[0]))
-    number = torch.where(places.single, dice.pick([1.0, 1.0, 2.0], shape[0]).long(), number)
+    number = torch.where(places.single, dice.pick([0.0, 1.0, 1.0, 1.0, 2.0], shape[0]).long(), number)
     used = torch.arange(INSTANCES, device=dice.device) < number[:, None]
     size = torch.where(single, dice.uniform(0.7, 1.4, *shape), dice.log_uniform(0.35, 1.7, *shape))
     upright = dice.chance(0.85, *shape)

@@ -1,4 +1,4 @@
-"""Contains what a camera does to light: tone, white balance, vignetting, blur, noise, JPEG; drawn for each view."""
+"""Contains what a camera does to light: exposure, tone, white balance, vignetting, blur, noise, JPEG; drawn for each view."""
 
 import math
 
@@ -28,6 +28,13 @@ def compress(x: Tensor, strength: Tensor) -> Tensor:  # [N, 3, H, W], [N] -> [N,
     out = x.clone()
     out[..., :height, :width] = (d.T @ spectrum @ d).transpose(-3, -2).flatten(-4, -3).flatten(-2, -1)
     return out
+
+
+def expose(dice: Dice, color: Tensor, seen: Tensor) -> Tensor:  # [B, V, H, W, 3] 0..1, [B, V, H, W] bool -> [B, V, H, W, 3] 0..1
+    """Brings the mean of what is seen of each scene to a usual brightness, as a camera's meter does."""
+    mean = (color.mean(-1) * seen).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
+    gain = dice.uniform(0.25, 0.55, len(color)) / mean.clamp(min=0.02)
+    return (color * gain.clamp(0.6, 5)[:, None, None, None, None]).clamp(max=1)
 
 
 def develop(dice: Dice, color: Tensor) -> Tensor:  # [B, V, H, W, 3] 0..1 -> [B, V, 3, H, W] 0..1

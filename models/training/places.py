@@ -1,4 +1,4 @@
-"""Contains what a training scene is at large: a room, a place outdoors or one object, its size, its light."""
+"""Contains what a training scene is at large: a room, a place outdoors, a wall or one object, its size, its light."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ class Places:
 
     indoor: Tensor  # [B] bool
     single: Tensor  # [B] bool: one object in the middle, seen all round
+    wall: Tensor  # [B] bool: a facade with what hangs on it, seen from +z
     plain: Tensor  # [B] bool: before one colour
     room: Tensor  # [B, 3] half sizes of the room
     radius: Tensor  # [B] of the interesting part outdoors
@@ -27,15 +28,16 @@ class Places:
 
 
 def draw_places(dice: Dice, count: int) -> Places:
-    """45 % rooms, 35 % outdoors, 20 % single objects, of which most stand before a plain background."""
+    """35 % rooms, 25 % outdoors, 15 % walls, 25 % single objects, of which most stand before a plain background."""
     kind = dice.uniform(0, 1, count)
-    indoor, single = kind < 0.45, kind > 0.8
+    indoor, wall, single = kind < 0.35, (kind > 0.6) & (kind < 0.75), kind > 0.75
     room = torch.stack([dice.uniform(1.5, 4, count), dice.uniform(1.2, 2, count), dice.uniform(1.5, 4, count)], -1)
     radius = torch.where(single, dice.uniform(0.7, 1.1, count), dice.uniform(1.2, 3.2, count))
-    outdoors = radius[:, None] * torch.tensor([1.0, 0.5, 1.0], device=dice.device) * torch.where(single, 0.15, 1.0)[:, None]
+    box = lambda *half: torch.tensor(half, device=dice.device)
+    spread = torch.where(wall[:, None], box(1.2, 0.8, 0.06), torch.where(single[:, None], box(0.15, 0.075, 0.15), box(1.0, 0.5, 1.0)))
     return Places(
-        indoor=indoor, single=single, plain=single & dice.chance(0.75, count) | ~indoor & ~single & dice.chance(0.1, count), room=room, radius=radius,
-        floor=torch.where(indoor, -room[:, 1], 0.0), extent=torch.where(indoor[:, None], room * 0.85, outdoors),
+        indoor=indoor, single=single, wall=wall, plain=single & dice.chance(0.75, count) | ~indoor & ~single & dice.chance(0.1, count), room=room,
+        radius=radius, floor=torch.where(indoor, -room[:, 1], 0.0), extent=torch.where(indoor[:, None], room * 0.85, radius[:, None] * spread),
     )  # fmt: skip
 
 

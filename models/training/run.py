@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import torch
 import torch.distributed as dist
 
 from recon.errors import ReconError
-from recon.models.recon_small import ReconSmall
+from recon.models.recon_small import PATCH, ReconSmall
 from recon.models.training.assets import load_assets
+from recon.models.training.gaussians import train_gaussian_head
 from recon.models.training.generator import SceneGenerator
 from recon.models.training.train import TrainOptions, train
 from recon.weights import load_into
@@ -40,3 +42,13 @@ def run(options: TrainOptions, *, textures: Path | None, meshes: Path | None, st
     train(net, generate, options)
     if world > 1:
         dist.destroy_process_group()
+
+
+def run_gaussians(options: TrainOptions, *, textures: Path | None, meshes: Path | None, start: str | Path, device: str) -> None:
+    """Trains the Gaussian head of the weights in `start` alone, on pictures of 4:3 with about min(options.sides)^2 pixels; one process."""
+    net = ReconSmall().to(device)
+    load_into(net, start)
+    options.save.parent.mkdir(parents=True, exist_ok=True)
+    generator = SceneGenerator(load_assets(device, textures, meshes), seed=options.seed, device=device)
+    width, height = (max(2, round(min(options.sides) * factor / PATCH)) * PATCH for factor in (math.sqrt(4 / 3), math.sqrt(3 / 4)))
+    train_gaussian_head(net, generator, minutes=options.minutes, save=options.save, log=options.log, height=height, width=width, lr=options.lr)

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from recon.models.training.dice import Dice
 from recon.models.training.places import Places
 
-LENS_DEGREES = (12.0, 105.0)  # field of view over the long side
+LENS_DEGREES = (7.0, 105.0)  # field of view over the long side
 USUAL_DEGREES = (42.0, 82.0)  # of phones and standard lenses
+OBJECT_DEGREES = (20.0, 65.0)  # with which single objects are usually taken
 
 
 def look_at(position: Tensor, target: Tensor, roll: Tensor) -> Tensor:  # [..., 3], [..., 3], [...] -> [..., 3, 3]
@@ -24,10 +25,10 @@ def look_at(position: Tensor, target: Tensor, roll: Tensor) -> Tensor:  # [..., 
 
 
 def draw_lenses(dice: Dice, places: Places, views: int) -> Tensor:  # [B, V] radians over the long side
-    """Log-uniform over all lenses for single objects, the usual ones in 60 % of other scenes; one for all views in 80 %; rooms need a wide one."""
+    """The usual lenses in 60 % of the scenes, any other log-uniformly; one for all views in 80 %; rooms need a wide one."""
     count = len(places)
-    usual = dice.chance(0.6, count, 1) & ~places.single[:, None]
-    lens = torch.where(usual, dice.log_uniform(*USUAL_DEGREES, count, 1), dice.log_uniform(*LENS_DEGREES, count, 1))
+    usual = torch.where(places.single[:, None], dice.log_uniform(*OBJECT_DEGREES, count, 1), dice.log_uniform(*USUAL_DEGREES, count, 1))
+    lens = torch.where(dice.chance(0.6, count, 1), usual, dice.log_uniform(*LENS_DEGREES, count, 1))
     own = lens * (dice.normal(count, views) * 0.25).exp()
     low = torch.where(places.indoor, 28.0, LENS_DEGREES[0])[:, None]
     degrees = torch.where(dice.chance(0.8, count, 1), lens.expand(-1, views), own)
@@ -53,17 +54,20 @@ def orbit(dice: Dice, places: Places, lens: Tensor) -> tuple[Tensor, Tensor]:  #
     """Views of one part of the place from around it; steps are spread log-uniformly, on turntables even and up to 45 degrees."""
     count, views = lens.shape
     radius = places.radius[:, None]
-    zoom = (math.tan(math.radians(27)) / (lens / 2).tan()).clamp(0.55, 5.0)  # long lenses stand far away
-    distance = torch.where(places.single[:, None], dice.uniform(1.2, 2.6, count, 1), dice.uniform(1.1, 2.6, count, 1)) * radius * zoom
+    zoom = (math.tan(math.radians(27)) / (lens / 2).tan()).clamp(0.55, 9.0)  # long lenses stand far away
+    distance = dice.log_uniform(0.8, 2.8, count, 1) * radius * zoom
     turntable = places.single[:, None] & dice.chance(0.6, count, 1)
     distance = distance * torch.where(turntable, 1.0, (dice.normal(count, views) * 0.12).exp())
     step = dice.log_uniform(4, 45, count, 1) * math.pi / 180 * torch.arange(views, device=dice.device) * dice.pick([-1.0, 1.0], count, 1)
     spread = dice.normal(count, views) * dice.log_uniform(0.03, 0.5, count, 1)
-    azimuth = dice.uniform(0, 2 * math.pi, count, 1) + torch.where(turntable, step, spread)
-    elevation = dice.uniform(0.03, 0.8, count, 1) + torch.where(turntable, 0.02, 0.12) * dice.normal(count, views)
+    around = torch.where(places.wall[:, None], math.pi / 2 + 0.5 * dice.normal(count, 1).clamp(-2, 2), dice.uniform(0, 2 * math.pi, count, 1))
+    azimuth = around + torch.where(turntable, step, spread)
+    highest = torch.where(places.wall, 0.4, 0.8)[:, None]
+    elevation = 0.03 + dice.uniform(0, 1, count, 1) * highest + torch.where(turntable, 0.02, 0.12) * dice.normal(count, views)
     elevation = elevation.clamp(0.02, 1.3)
     middle = dice.uniform(-1, 1, count, 1, 3) * radius[..., None] * torch.tensor([0.5, 0.2, 0.5], device=dice.device)
     middle = torch.where(places.single[:, None, None], middle * 0.2, middle) + torch.tensor([0.0, 0.3, 0.0], device=dice.device)
+    middle[..., 2] *= torch.where(places.wall, 0.1, 1.0)[:, None]
     way = torch.stack([azimuth.cos() * elevation.cos(), elevation.sin(), azimuth.sin() * elevation.cos()], -1)
     wander = torch.where(turntable[..., None], 0.02, 0.15) * dice.normal(count, views, 3) * radius[..., None]
     return middle + way * distance[..., None], middle + wander

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[224], help="pictures have about side x side pixels, one side a step (default: 224)")
     parser.add_argument("--pixels", type=int, default=256 * 224 * 224, help="pixels a step and GPU (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: %(default)s)")
+    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of the --start weights alone, all else held")
     parser.add_argument("--textures", type=Path, help="texture pack (.npz); noise without it")
     parser.add_argument("--meshes", type=Path, help="mesh pack (.npz); crossed boards without it")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")
@@ -29,7 +30,10 @@ def run(args: argparse.Namespace) -> int:
     wrong = [f"--{name} is {value}" for name, value in given.items() if not value > 0]
     if wrong:
         raise UsageError(f"{', '.join(wrong)}; wanted above 0")
+    if args.only_gaussians and args.start is None:
+        raise UsageError("--only-gaussians needs weights to go on from; name them with --start")
     from recon.models.training.run import run as train
+    from recon.models.training.run import run_gaussians
     from recon.models.training.train import TrainOptions
     from recon.reconstruct import pick_device
 
@@ -39,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
         minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides), pixels=args.pixels,
         lr=args.lr, compile=device != "cpu", seed=args.seed, save=args.output, log=log,
     )  # fmt: skip
-    train(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
+    if args.only_gaussians:
+        run_gaussians(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
+    else:
+        train(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
     say(args, {"weights": str(args.output), "log": str(log)}, [str(args.output), str(log)])
     return 0
