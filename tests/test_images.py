@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -160,6 +160,7 @@ def test_grids_hold_every_photo(sizes, long_side):
     long_side=st.integers(64, 320), other=st.integers(64, 320), seed=st.integers(0, 10**6), keep=st.booleans(),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
+@example(sizes=[(44, 254)], long_side=64, other=64, seed=0, keep=True)  # pixels centred on the photo's edge
 def test_scale_and_offset_say_where_each_pixel_came_from(tmp_path_factory, sizes, long_side, other, seed, keep):
     """A linear ramp tells positions: its values on the grid give the photo's coordinates back, also after another resize."""
     folder = tmp_path_factory.mktemp("ramp")
@@ -181,7 +182,9 @@ def test_scale_and_offset_say_where_each_pixel_came_from(tmp_path_factory, sizes
             x = (torch.arange(width) + 0.5 - offset[0]) / scale[0] / w
             y = (torch.arange(height) + 0.5 - offset[1]) / scale[1] / h
             inside = ((y > 0) & (y < 1))[:, None] & ((x > 0) & (x < 1))
-            assert (grid.mask[v] != inside).float().mean() < (0.001 if keep else 0.1)
+            on_edge = lambda c: (c.abs() < 1e-5) | ((c - 1).abs() < 1e-5)  # a centre on the photo's very edge may count either way
+            clear = ~(on_edge(y)[:, None] | on_edge(x))
+            assert ((grid.mask[v] != inside) & clear).float().mean() < (0.001 if keep else 0.1)
             margin = 2.5 / min(scale * torch.tensor([w, h])).item() + 2 / min(w, h)
             deep = ((y > margin) & (y < 1 - margin))[:, None] & ((x > margin) & (x < 1 - margin))
             got_x, got_y = grid.rgb[v, ..., 0], grid.rgb[v, ..., 1]
