@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,8 +43,7 @@ class SeenPair:
         """At most MATCH_LIMIT of the inliers, spread evenly."""
         index = np.flatnonzero(self.pose.inliers)
         index = np.sort(np.random.default_rng(0).permutation(index)[:MATCH_LIMIT])
-        part = {"matches": self.matches.take(index), "points_a": self.points_a[index], "points_b": self.points_b[index]}
-        return SeenPair(**{**self.__dict__, **part})
+        return replace(self, matches=self.matches.take(index), points_a=self.points_a[index], points_b=self.points_b[index])
 
 
 def sweep(pair: SeenPair, threshold_px: float) -> list[RelativePose]:

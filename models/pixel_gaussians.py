@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recon.geometry import matrices_to_quats
+
 SH_DC = 0.28209479177387814
 FOOTPRINT = 0.7  # standard deviation in pixels: neighbours overlap without blurring
 FLATNESS = 0.15  # thickness over footprint
@@ -26,19 +28,6 @@ def surface_normals(points: Tensor) -> Tensor:  # [V, H, W, 3] in camera axes ->
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     away = (normal * points).sum(-1, keepdim=True) > 0
     return torch.where(away, -normal, normal)
-
-
-def matrices_to_quats(R: Tensor) -> Tensor:  # [N, 3, 3] -> [N, 4] wxyz
-    """Unit quaternions of rotations, by the largest of the four components (Shepperd 1978)."""
-    d = R.diagonal(dim1=-2, dim2=-1)
-    trace = d.sum(-1)
-    choice = torch.cat([trace[:, None], d], 1).argmax(1)
-    w = torch.stack([1 + trace, R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]], 1)
-    x = torch.stack([w[:, 1], 1 + 2 * d[:, 0] - trace, R[:, 0, 1] + R[:, 1, 0], R[:, 0, 2] + R[:, 2, 0]], 1)
-    y = torch.stack([w[:, 2], x[:, 2], 1 + 2 * d[:, 1] - trace, R[:, 1, 2] + R[:, 2, 1]], 1)
-    z = torch.stack([w[:, 3], x[:, 3], y[:, 3], 1 + 2 * d[:, 2] - trace], 1)
-    q = torch.stack([w, x, y, z], 1)[torch.arange(len(R), device=R.device), choice]
-    return q / q.norm(dim=1, keepdim=True)
 
 
 def skew(v: Tensor) -> Tensor:  # [N, 3] -> [N, 3, 3]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.geometry import unproject
 from recon.models import placement
 from recon.models.agreement import compare
 from recon.models.depth_alignment import log_scale, smooth_correction
@@ -287,12 +288,7 @@ def assemble(images: Images, coarse: Images, fine: Images, prediction: Predictio
     K = torch.as_tensor(move_K(placed.K, fine, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
     height, width = depth.shape[1:]
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    rays = torch.stack(
-        [(x - K[:, 0, 2, None, None]) / K[:, 0, 0, None, None], (y - K[:, 1, 2, None, None]) / K[:, 1, 1, None, None], torch.ones_like(depth)], -1
-    )
-    local = rays * depth[..., None]
-    points = torch.einsum("vij,vhwj->vhwi", T[:, :3, :3], local) + T[:, None, None, :3, 3]
+    local, points = unproject(depth, K), unproject(depth, K, T)
     corrections = move_maps(prediction.gaussians.permute(0, 3, 1, 2), coarse, images).permute(0, 2, 3, 1)
     means, quats, scales, opacities, sh = pixel_gaussians(local, images.rgb.cpu().float(), confidence, mask, K, T, corrections)
     cameras = Cameras(

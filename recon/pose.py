@@ -286,6 +286,14 @@ def _judge(R, t, log_focal, log_prior, matches, a, b, sigma, threshold) -> Relat
                         focal_sigma=_focal_sigma(R, t, log_focal, a[inliers], b[inliers], threshold))
 
 
+def _focal_freedom(focal_prior_a, focal_prior_b, known: bool, shared: bool) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+    """Log of the prior focals [2], one mean of both where they are one unknown, and which of them each free column moves."""
+    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
+    if known:
+        return log_prior, []
+    return (np.full(2, log_prior.mean()), [(0, 1)]) if shared else (log_prior, [(0,), (1,)])
+
+
 def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
                threshold_px: float = 1.0, focal_known: bool = False, shared_focal: bool = True) -> RelativePose | None:
     """Rotation, translation direction and focal lengths that explain the matches best; None where no essential matrix is found.
@@ -299,10 +307,7 @@ def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float,
             raise ValueError(f"{name} must be positive, got {value}")
     if len(matches) < 8:
         return None
-    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
-    if shared_focal and not focal_known:
-        log_prior[:] = log_prior.mean()
-    columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
+    log_prior, columns = _focal_freedom(focal_prior_a, focal_prior_b, focal_known, shared_focal)
     few, fewer = matches.best(REFINE_LIMIT), matches.best(RANSAC_LIMIT)
     a, b = homogeneous(few.xa - principal_a), homogeneous(few.xb - principal_b)
     xa, xb = fewer.xa - principal_a, fewer.xb - principal_b
@@ -312,15 +317,17 @@ def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float,
     def cost(R, t, lf):
         return _match_cost(R, t, lf, a, b, share, threshold_px) + PRIOR_WEIGHT / 2 * (((lf - log_prior) / sigma) ** 2).mean()
 
-    found: list[tuple[float, Pose]] = []
+    def fit(R, t, log_focal) -> tuple[float, Pose]:
+        pose = _refine(R, t, log_focal, log_prior, a[some], b[some], share[some], sigma, threshold_px, columns)
+        return cost(*pose), pose
+
+    found = [fit(R, t, log_prior) for R, t in _planar_starts(xa, xb, log_prior, threshold_px)]
     searched: list[float] = []  # costs by way of the essential matrix
     for factor in (1.0,) if focal_known else STARTS:
         log_focal = log_prior + np.log(factor)
-        starts = _starts(xa, xb, log_focal, threshold_px)
-        for R, t in starts + (_planar_starts(xa, xb, log_focal, threshold_px) if factor == 1.0 else []):
-            pose = _refine(R, t, log_focal, log_prior, a[some], b[some], share[some], sigma, threshold_px, columns)
-            found.append((cost(*pose), pose))
-        searched += [c for c, _ in (found[: len(starts)] if factor == 1.0 else found[len(found) - len(starts) :])]
+        fitted = [fit(R, t, log_focal) for R, t in _starts(xa, xb, log_focal, threshold_px)]
+        found += fitted
+        searched += [c for c, _ in fitted]
         if len(searched) == 3 and max(searched) < 1.02 * min(searched) and searched[0] < 0.5 * CLIP:
             break  # three starts, one answer
     if not found:
@@ -336,10 +343,7 @@ def solve_pair(matches: Matches, principal_a, principal_b, focal_prior_a: float,
 def polish(start: RelativePose, matches: Matches, principal_a, principal_b, focal_prior_a: float, focal_prior_b: float, *, sigma: float = 0.35,
            threshold_px: float = 1.0, focal_known: bool = False, shared_focal: bool = True) -> RelativePose:
     """The pose refined from `start` alone, without a search; with `focal_known` at exactly the prior's focals. Arguments as in `solve_pair`."""
-    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
-    if shared_focal and not focal_known:
-        log_prior[:] = log_prior.mean()
-    columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
+    log_prior, columns = _focal_freedom(focal_prior_a, focal_prior_b, focal_known, shared_focal)
     log_focal = log_prior if focal_known else np.log([start.focal_a, start.focal_b])
     a, b = homogeneous(matches.xa - principal_a), homogeneous(matches.xb - principal_b)
     some = np.random.default_rng(0).permutation(len(a))[:REFINE_LIMIT]
@@ -362,18 +366,11 @@ def choose(kinds: Sequence[Matches], principal_a, principal_b, focal_prior_a: fl
         return solve_pair(kinds[0], *priors, **options)
     every = concatenate(kinds)
     a, b = homogeneous(every.xa - principal_a), homogeneous(every.xb - principal_b)
-    log_prior = np.log(np.array([focal_prior_a, focal_prior_b], float))
-    if shared_focal and not focal_known:
-        log_prior[:] = log_prior.mean()
-    columns = [] if focal_known else [(0, 1)] if shared_focal else [(0,), (1,)]
-    spread = np.random.default_rng(0).permutation(len(every))[:REFINE_LIMIT]
-    candidates: list[Pose] = []
+    log_prior, _ = _focal_freedom(focal_prior_a, focal_prior_b, focal_known, shared_focal)
+    judged: list[RelativePose] = []
     for kind in kinds:
         p = solve_pair(kind, *priors, **options)
-        if p is None:
-            continue
-        start = (p.R, p.t, np.log([p.focal_a, p.focal_b]))
-        candidates.append(start)
-        candidates.append(_refine(*start, log_prior, a[spread], b[spread], every.weights()[spread], sigma, threshold_px, columns))
-    judged = [_judge(*c, log_prior, every, a, b, sigma, threshold_px) for c in candidates]
+        if p is not None:
+            judged.append(_judge(p.R, p.t, np.log([p.focal_a, p.focal_b]), log_prior, every, a, b, sigma, threshold_px))
+            judged.append(polish(p, every, *priors, **options))
     return min(judged, key=lambda p: p.cost, default=None)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recon.geometry import unproject
 from recon.models.pixel_gaussians import pixel_gaussians
 from recon.models.recon_small import COARSE_STRIDE, ReconSmall
 from recon.models.training.correspondence import correspond
@@ -42,12 +43,9 @@ def gaussians_of(out: dict[str, Tensor], images: Tensor, depth: Tensor, cameras:
         return None
     z = z * (truth[both] / z[both]).median()
     K = cameras.K[:views]
-    y, x = torch.meshgrid(torch.arange(z.shape[1], device=z.device) + 0.5, torch.arange(z.shape[2], device=z.device) + 0.5, indexing="ij")
-    fx, fy, cx, cy = (K[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    ray = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(z)], -1)
     rgb = images[scene, :views].permute(0, 2, 3, 1)
     means, quats, scales, opacities, sh = pixel_gaussians(
-        ray * z[..., None], rgb, out["local_confidence"][scene].detach(), out["validity"][scene] > 0, K, cameras.cam_to_world[:views],
+        unproject(z, K), rgb, out["local_confidence"][scene].detach(), out["validity"][scene] > 0, K, cameras.cam_to_world[:views],
         out["gaussians"][scene] if corrected else None,
     )  # fmt: skip
     return Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh)

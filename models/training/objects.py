@@ -82,9 +82,8 @@ def draw_surroundings(dice: Dice, places: Places, rows: Tensor) -> None:
     rows[:, 1, 0] = torch.where(~places.indoor & ~places.plain & dice.chance(0.4, count), ROOM, 0.0)
     rows[:, 1, 1:10] = dice.turns(count).flatten(1)
     rows[:, 1, 13:16] = torch.stack([dice.uniform(9, 16, count), dice.uniform(6, 14, count), dice.uniform(9, 16, count)], -1)
-    wall = torch.where(places.wall, BOX, rows[:, 1, 0])
-    rows[:, 1, 0] = wall
     half = torch.stack([dice.log_uniform(1.5, 9, count), dice.log_uniform(1, 6, count), torch.full((count,), 0.2, device=dice.device)], -1)
+    rows[:, 1, 0] = torch.where(places.wall, BOX, rows[:, 1, 0])
     rows[:, 1, 13:16] = torch.where(places.wall[:, None], half * places.radius[:, None], rows[:, 1, 13:16])
     rows[:, 1, 1:10] = torch.where(places.wall[:, None], torch.eye(3, device=dice.device).flatten(), rows[:, 1, 1:10])
     rows[:, 1, 12] = torch.where(places.wall, -0.25 * places.radius, 0.0)
