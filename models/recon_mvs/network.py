@@ -3,23 +3,24 @@
     coarse descriptors (stride 8) -> sweep over the whole range, 64 planes -+
     pointmap -> a bump over the same planes --------------------------------+-> U-Net -> depth, and how far each source is to be trusted
     fine descriptors (stride 4) -> 24 planes about it, whole and in groups ---> U-Net -> depth
-    photo -> detail features (stride 2) -> 12 planes about it ----------------> U-Net -> depth -> convex upsampling (RAFT's) -> depth of every pixel
+    photo -> detail features (stride 2) -> 12 planes about it ----------------> U-Net -> depth -> upsampling -> depth of every pixel
                                                                                       -> log-b, validity, corrections of the Gaussians
 
-Planes are evenly spaced in inverse depth. The sweep itself is layers/plane_sweep; what a source does not see counts as similarity 0 and is left out of
-the means. The design follows the project's prototype; group-wise correlation is Guo et al. 2019, visibility weights are Zhang et al. 2020 (Vis-MVSNet).
+Planes are evenly spaced in inverse depth. The sweep itself is layers/plane_sweep; a plane that a source does not see is left out of the means. The design
+follows the project's prototype; correlation in groups is of Guo et al. 2019, weights of sources are of Zhang et al. 2020 (Vis-MVSNet).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recon.models.blocks import ResidualConv
-from recon.models.recon_mvs.stand_in import plane_sweep
+from recon.models.layers.plane_sweep import plane_sweep
 from recon.models.recon_small import GAUSSIAN_CHANNELS
 
 COARSE_STRIDE, FINE_STRIDE, DETAIL_STRIDE = 8, 4, 2
@@ -27,6 +28,7 @@ COARSE_PLANES, FINE_PLANES, DETAIL_PLANES = 64, 24, 12
 FINE_REACH, DETAIL_REACH = 3.0, 2.0  # half of a stage's range, in steps of the stage before
 GROUPS = 4  # of the fine descriptors' channels
 FARTHEST = 1e-4  # the least inverse depth that comes out, over the largest of the range
+LEAST_TRUST = 1e-3  # a sum of trusts is taken for at least this
 STEEPEST = 20.0  # a step of the sweep counts as at most so many cells
 
 
@@ -78,33 +80,41 @@ class SweptDepth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epipolar:
-    """How pixels of M views move in their S sources: p_source ~ matrix p + offset / z, in pixels of the images."""
+class Pairs:
+    """M views and their S sources each: p_source ~ matrix p + offset / z, homogeneous, 0..1 across the pictures (the frame of plane_sweep)."""
 
+    references: Tensor  # [M] views
     sources: Tensor  # [M, S] views; 0 where there is none
-    present: Tensor  # [M, S] bool
+    present: Tensor  # [M, S, 1, 1] bool
     matrix: Tensor  # [M, S, 3, 3]
     offset: Tensor  # [M, S, 3]
 
-    def at_stride(self, stride: int) -> tuple[Tensor, Tensor]:
-        """matrix and offset in cells of `stride` pixels."""
-        d = self.matrix.new_tensor([stride, stride, 1.0])
-        return self.matrix * d / d[:, None], self.offset / d
+    def mean(self, values: Tensor) -> Tensor:  # [M, S, h, w] -> [M, 1, h, w]
+        """Over the sources that there are."""
+        return (values * self.present).sum(1, keepdim=True) / self.present.sum(1, keepdim=True).clamp(min=1)
 
-    def per_source(self, values: Tensor) -> Tensor:  # [M, S, h, w] -> [M, 1, h, w]
-        """The mean over the sources that there are."""
-        here = self.present[:, :, None, None]
-        return (values * here).sum(1, keepdim=True) / here.sum(1, keepdim=True).clamp(min=1)
+    def shift(self, first: Tensor, last: Tensor, height: int, width: int) -> Tensor:
+        """How many cells of a height x width grid lie between the positions at two inverse depths [M, 1, h or 1, w or 1]: [M, S, h, w]."""
+        x = (torch.arange(width, device=first.device) + 0.5) / width
+        y = (torch.arange(height, device=first.device)[:, None] + 0.5) / height
+        column = lambda k: self.matrix[..., k, None, None]  # [M, S, 3, 1, 1]
+        ray = column(0) * x + column(1) * y + column(2)
+
+        def place(inverse_depth: Tensor) -> Tensor:  # [M, S, 2, h, w], not far outside of the picture
+            p = ray + self.offset[..., None, None] * inverse_depth[:, None]
+            return (p[:, :, :2] / p[:, :, 2:].clamp(min=1e-4)).clamp(-1.5, 2.5)
+
+        return ((place(last) - place(first)) * ray.new_tensor([width, height])[:, None, None]).norm(dim=2)
 
 
-def epipolar(K: Tensor, cam_to_world: Tensor, references: Tensor, sources: Tensor) -> Epipolar:
-    """Matrices of the pairs (references [M], sources [M, S]; -1: none), worked out in float64."""
+def pair_up(K: Tensor, cam_to_world: Tensor, references: Tensor, sources: Tensor, height: int, width: int) -> Pairs:
+    """The geometry of references [M] and sources [M, S] (-1: none) among the cameras of height x width pictures, worked out in float64."""
     present, sources = sources >= 0, sources.clamp(min=0)
-    K, cam_to_world = K.double(), cam_to_world.double()
-    source_to_reference = torch.linalg.inv(cam_to_world)[sources] @ cam_to_world[references][:, None]
-    matrix = K[sources] @ source_to_reference[..., :3, :3] @ torch.linalg.inv(K)[references][:, None]
-    offset = (K[sources] @ source_to_reference[..., :3, 3:])[..., 0]
-    return Epipolar(sources=sources, present=present, matrix=matrix.float(), offset=offset.float())
+    K, cam_to_world = K.double() / K.new_tensor([[width], [height], [1.0]]), cam_to_world.double()
+    reference_to_source = torch.linalg.inv(cam_to_world)[sources] @ cam_to_world[references][:, None]
+    matrix = K[sources] @ reference_to_source[..., :3, :3] @ torch.linalg.inv(K)[references][:, None]
+    offset = (K[sources] @ reference_to_source[..., :3, 3:])[..., 0]
+    return Pairs(references=references, sources=sources, present=present[..., None, None], matrix=matrix.float(), offset=offset.float())
 
 
 class UNet(nn.Module):
@@ -113,7 +123,7 @@ class UNet(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         stack = lambda width: nn.Sequential(ResidualConv(width), ResidualConv(width))
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.mix = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(stack(width) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
@@ -152,27 +162,29 @@ def window(centre: Tensor, previous_step: Tensor, reach: float, planes: int) -> 
     return (centre - half).clamp(min=0), 2 * half / (planes - 1)
 
 
-class Sweep:
-    """The similarities [M, S, D, h, w] of one stage, 0 where not seen, and what can be said of them without learning."""
+class Volume:
+    """The similarities of one sweep, and what can be said of them without learning."""
 
-    def __init__(
-        self, views: Epipolar, references: Tensor, descriptors: Tensor, stride: int, first: Tensor, step: Tensor, planes: int, groups: int = 1
-    ) -> None:
-        matrix, offset = views.at_stride(stride)
-        reference = descriptors[references]
-        found, seen = plane_sweep(reference, descriptors, views.sources, matrix, offset, first[:, 0], step[:, 0], planes, groups=groups)
-        self.seen = seen & views.present[:, :, None, None, None]
-        self.by_group = found if groups > 1 else found[:, :, None]
-        self.similarity = found.sum(2) if groups > 1 else found
-        self.shift = pixel_shift(matrix, offset, first, first + (planes - 1) * step, reference) / (planes - 1)
+    def __init__(self, pairs: Pairs, descriptors: Tensor, first: Tensor, step: Tensor, planes: int, groups: int = 1) -> None:
+        swept = plane_sweep(
+            descriptors[pairs.references], descriptors, pairs.sources, pairs.matrix, pairs.offset, first[:, 0], step.expand_as(first)[:, 0], planes,
+            groups=groups,
+        )  # fmt: skip
+        self.seen = swept.seen & pairs.present[..., None]  # [M, S, D, h, w]
+        self.by_group = swept.similarity  # [M, S, G, D, h, w], 0 where not seen
+        self.similarity = swept.similarity.sum(2)  # [M, S, D, h, w]
         self.share_seen = self.seen.float().mean(2)  # [M, S, h, w]
+        last = first + (planes - 1) * step
+        self.shift = (pairs.shift(first, last, *descriptors.shape[-2:]) / (planes - 1)).clamp(max=STEEPEST)  # [M, S, h, w] a plane
 
-    def mean(self, values: Tensor, trust: Tensor | None = None) -> Tensor:  # [M, S, ..., D, h, w], [M, S, h, w] -> [M, ..., D, h, w]
-        """The mean over the sources that see a plane, weighted by trust."""
+    def mean(self, trust: Tensor | None = None) -> Tensor:  # [M, S, h, w] -> [M, D, h, w]
+        """The mean similarity over the sources that see a plane, weighted by trust."""
+        return self.mean_by_group(trust).sum(1)
+
+    def mean_by_group(self, trust: Tensor | None = None) -> Tensor:  # [M, S, h, w] -> [M, G, D, h, w]
+        """The same for each group of channels."""
         weight = self.seen.float() if trust is None else self.seen * trust[:, :, None]
-        total = weight.sum(1).clamp(min=1e-3)
-        extra = values.dim() - weight.dim()
-        return (values * weight.unflatten(1, (-1, *[1] * extra))).sum(1) / total.unflatten(0, (-1, *[1] * extra))
+        return (self.by_group * weight[:, :, None]).sum(1) / weight.sum(1).clamp(min=LEAST_TRUST)[:, None]
 
     def best(self) -> Tensor:  # [M, D, h, w]
         """The largest similarity of the sources that see a plane, -1 where none does."""
@@ -183,26 +195,9 @@ class Sweep:
         return torch.where(self.seen, self.similarity * scale, -1e4).softmax(2) * self.seen
 
     def mean_votes(self, votes: Tensor, trust: Tensor | None = None) -> Tensor:  # [M, D, h, w]
-        """The mean over the sources that see any plane."""
-        weight = self.seen.any(2).float()  # [M, S, h, w]
-        weight = weight if trust is None else weight * trust
-        return (votes * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-3)
-
-
-def pixel_shift(matrix: Tensor, offset: Tensor, first: Tensor, last: Tensor, like: Tensor) -> Tensor:
-    """How many cells of the source lie between the positions [M, S, h, w] at two inverse depths [M, 1, 1 or h, 1 or w]."""
-    h, w = like.shape[-2:]
-    x = torch.arange(w, device=matrix.device) + 0.5
-    y = (torch.arange(h, device=matrix.device) + 0.5)[:, None]
-    column = lambda i: matrix[..., i, None, None]  # [M, S, 3, 1, 1]
-    ray = column(0) * x + column(1) * y + column(2)
-    limit = torch.tensor([w, h], device=matrix.device)[:, None, None]
-
-    def position(inverse_depth: Tensor) -> Tensor:  # [M, S, 2, h, w], not far outside of the picture
-        p = ray + offset[..., None, None] * inverse_depth[:, None]
-        return torch.minimum(torch.maximum(p[:, :, :2] / p[:, :, 2:].clamp(min=1e-4), -1.5 * limit), 2.5 * limit)
-
-    return (position(last) - position(first)).norm(dim=2)
+        """The mean over the sources that see any plane, weighted by trust."""
+        weight = self.seen.any(2).float() if trust is None else self.seen.any(2) * trust
+        return (votes * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True).clamp(min=LEAST_TRUST)
 
 
 class ReconMVS(nn.Module):
@@ -244,10 +239,10 @@ class ReconMVS(nn.Module):
 
         detail: `describe(views.images)`. Differentiable in the network's own parameters, not in the descriptors and cameras.
         """
-        pairs = epipolar(views.K, views.cam_to_world, references, sources)
-        coarse, hidden, trust = self.coarse_stage(views, pairs, references)
-        fine, hidden = self.fine_stage(views, pairs, references, coarse, hidden, trust)
-        finest, hidden = self.detail_stage(views, pairs, references, detail, fine, hidden, trust)
+        pairs = pair_up(views.K, views.cam_to_world, references, sources, *views.images.shape[-2:])
+        coarse, hidden, trust = self.coarse_stage(views, pairs)
+        fine, hidden = self.fine_stage(views, pairs, coarse, hidden, trust)
+        finest, hidden = self.detail_stage(views, pairs, detail, fine, hidden, trust)
         pixels = F.pixel_unshuffle((views.images[references] - 0.5) / 0.25, DETAIL_STRIDE)
         both = torch.cat([hidden, pixels.to(hidden.dtype)], 1)
         shuffle = lambda x: F.pixel_shuffle(x.float(), DETAIL_STRIDE)
@@ -261,70 +256,78 @@ class ReconMVS(nn.Module):
             gaussians=shuffle(self.gaussians(both)).permute(0, 2, 3, 1) if gaussians else None,
         )
 
-    def coarse_stage(self, views: PosedViews, pairs: Epipolar, references: Tensor) -> tuple[Stage, Tensor, Tensor]:
+    def coarse_stage(self, views: PosedViews, pairs: Pairs) -> tuple[Stage, Tensor, Tensor]:
         """The stage at stride 8, its features, and the trust in each source [M, S, h8, w8]."""
-        low, high = (views.inverse_range[references, k, None, None, None] for k in (0, 1))
+        low, high = limits(views, pairs)
         step = (high - low) / (COARSE_PLANES - 1)
-        context = views.coarse[references]
+        context = views.coarse[pairs.references]
         with torch.no_grad():
-            sweep = Sweep(pairs, references, views.coarse, COARSE_STRIDE, low, step, COARSE_PLANES)
-            votes = sweep.votes(views.scales[0])
-            confidence = views.prior_confidence[references][:, None]
-            prior = torch.where(confidence > 0, views.prior[references][:, None], (low + high) / 2)
+            volume = Volume(pairs, views.coarse, low, step, COARSE_PLANES)
+            votes = volume.votes(views.scales[0])
+            confidence = views.prior_confidence[pairs.references][:, None]
+            prior = torch.where(confidence > 0, views.prior[pairs.references][:, None], (low + high) / 2)
             planes = low + step * torch.arange(COARSE_PLANES, device=low.device)[:, None, None]
             width = 0.08 * prior + (high - low) / COARSE_PLANES
             bump = torch.exp(-0.5 * ((planes - prior) / width) ** 2) * (confidence > 0)
             position = ((prior - low) / (high - low)).clamp(-0.5, 1.5)
-            shift = sweep.shift.clamp(max=STEEPEST) * pairs.present[:, :, None, None]
-            x = [sweep.mean(sweep.similarity), sweep.best(), sweep.mean_votes(votes), bump, context, position, confidence,
-                 pairs.per_source(shift).log1p(), shift.amax(1, keepdim=True).log1p(), pairs.per_source(sweep.share_seen),
-                 (low / high).expand_as(confidence)]  # fmt: skip
-        hidden = self.coarse_net(torch.cat([part.to(context.dtype) for part in x], 1))
+            shift = volume.shift * pairs.present
+            x = [volume.mean(), volume.best(), volume.mean_votes(votes), bump, context, position, confidence, pairs.mean(shift).log1p(),
+                 shift.amax(1, keepdim=True).log1p(), pairs.mean(volume.share_seen), (low / high).expand_as(confidence)]  # fmt: skip
+        hidden = self.coarse_net(join(x, context))
         logits = self.coarse_out(hidden)
         with torch.no_grad():
             likeliest = logits.argmax(1)[:, None, None].expand(-1, votes.shape[1], -1, -1, -1)
-            at = lambda volume: volume.gather(2, likeliest)[:, :, 0]
-            profile = torch.stack([votes.amax(2), at(votes), at(sweep.similarity), sweep.share_seen], 2)  # [M, S, 4, h, w]
+            there = lambda x: x.gather(2, likeliest)[:, :, 0]
+            profile = torch.stack([votes.amax(2), there(votes), there(volume.similarity), volume.share_seen], 2)  # [M, S, 4, h, w]
         trust = self.trust(profile.flatten(0, 1)).float().sigmoid()[:, 0].unflatten(0, profile.shape[:2])
         return decide(logits, low, step, 2), hidden, trust
 
-    def fine_stage(
-        self, views: PosedViews, pairs: Epipolar, references: Tensor, coarse: Stage, hidden: Tensor, trust: Tensor
-    ) -> tuple[Stage, Tensor]:
-        """The stage at stride 4 and its features."""
-        context = views.fine[references]
+    def fine_stage(self, views: PosedViews, pairs: Pairs, coarse: Stage, hidden: Tensor, trust: Tensor) -> tuple[Stage, Tensor]:
+        """The stage at stride 4 and its features; gradients reach the trust."""
+        context = views.fine[pairs.references]
         trust = resize(trust, context)
         with torch.no_grad():
             first, step = window(resize(coarse.inverse_depth, context), coarse.step, FINE_REACH, FINE_PLANES)
-            sweep = Sweep(pairs, references, views.fine, FINE_STRIDE, first, step, FINE_PLANES, GROUPS)
-            votes = sweep.votes(views.scales[1])
-            middle = (first + step * (FINE_PLANES - 1) / 2 - coarse.first) / (coarse.step * (COARSE_PLANES - 1))
-            shift = sweep.shift.clamp(max=STEEPEST) * pairs.present[:, :, None, None]
-            seen = pairs.per_source(sweep.share_seen)
-        x = [sweep.mean(sweep.similarity, trust), sweep.best(), sweep.mean_votes(votes, trust), context, resize(self.coarse_to_fine(hidden), context),
-             middle, pairs.per_source(shift).log1p(), shift.amax(1, keepdim=True).log1p(), seen,
-             GROUPS * sweep.mean(sweep.by_group, trust).flatten(1, 2)]  # fmt: skip
-        hidden = self.fine_net(torch.cat([part.to(context.dtype) for part in x], 1))
+            volume = Volume(pairs, views.fine, first, step, FINE_PLANES, GROUPS)
+            votes = volume.votes(views.scales[1])
+            shift = volume.shift * pairs.present
+        groups = volume.mean_by_group(trust)
+        x = [groups.sum(1), volume.best(), volume.mean_votes(votes, trust), context, resize(self.coarse_to_fine(hidden), context),
+             middle(first, step, FINE_PLANES, limits(views, pairs)), pairs.mean(shift).log1p(), shift.amax(1, keepdim=True).log1p(),
+             pairs.mean(volume.share_seen), GROUPS * groups.flatten(1, 2)]  # fmt: skip
+        hidden = self.fine_net(join(x, context))
         return decide(self.fine_out(hidden), first, step, 3), hidden
 
     def detail_stage(
-        self, views: PosedViews, pairs: Epipolar, references: Tensor, detail: tuple[Tensor, Tensor], fine: Stage, hidden: Tensor, trust: Tensor
+        self, views: PosedViews, pairs: Pairs, detail: tuple[Tensor, Tensor], fine: Stage, hidden: Tensor, trust: Tensor
     ) -> tuple[Stage, Tensor]:
-        """The stage at stride 2 and its features; its similarities pass gradients to the descriptors."""
+        """The stage at stride 2 and its features; gradients reach the trust and the descriptors."""
         features, descriptors = detail
-        context = features[references]
-        trust = resize(trust, context)
+        context = features[pairs.references]
         with torch.no_grad():
             first, step = window(resize(fine.inverse_depth, context), fine.step, DETAIL_REACH, DETAIL_PLANES)
-            low, high = (views.inverse_range[references, k, None, None, None] for k in (0, 1))
-            middle = (first + step * (DETAIL_PLANES - 1) / 2 - low) / (high - low)
-        sweep = Sweep(pairs, references, descriptors, DETAIL_STRIDE, first, step, DETAIL_PLANES)
+        volume = Volume(pairs, descriptors, first, step, DETAIL_PLANES)
         scale = self.detail_log_scale.exp()
-        shift = pairs.per_source(sweep.shift).clamp(max=STEEPEST).log1p()
-        x = [sweep.mean(sweep.similarity, trust) * scale, sweep.best() * scale, context, resize(self.fine_to_detail(hidden), context),
-             middle, shift, pairs.per_source(sweep.share_seen)]  # fmt: skip
-        hidden = self.detail_net(torch.cat([part.to(context.dtype) for part in x], 1))
+        x = [volume.mean(resize(trust, context)) * scale, volume.best() * scale, context, resize(self.fine_to_detail(hidden), context),
+             middle(first, step, DETAIL_PLANES, limits(views, pairs)), pairs.mean(volume.shift).log1p(), pairs.mean(volume.share_seen)]  # fmt: skip
+        hidden = self.detail_net(join(x, context))
         return decide(self.detail_out(hidden), first, step, 3), hidden
+
+
+def join(parts: list[Tensor], like: Tensor) -> Tensor:
+    """The channels of all parts, in the type of `like`."""
+    return torch.cat([part.to(like.dtype) for part in parts], 1)
+
+
+def limits(views: PosedViews, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Least and largest inverse depth [M, 1, 1, 1] of the sweep."""
+    low, high = views.inverse_range[pairs.references, :, None, None, None].unbind(1)
+    return low, high
+
+
+def middle(first: Tensor, step: Tensor, planes: int, ends: tuple[Tensor, Tensor]) -> Tensor:  # [M, 1, h, w]
+    """Where the middle plane lies between the ends of the whole range, 0..1."""
+    return (first + step * (planes - 1) / 2 - ends[0]) / (ends[1] - ends[0])
 
 
 def upsample(x: Tensor, logits: Tensor) -> Tensor:  # [M, 1, h, w], [M, 9 * 4, h, w] -> [M, 1, 2h, 2w]
