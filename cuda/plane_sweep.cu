@@ -14,13 +14,13 @@
 #ifndef CHUNKS  // of each lane, at most
 #define CHUNKS 4
 #endif
-#ifndef PLANES  // hypotheses that a team of the forward kernel takes
-#define PLANES 8
+#ifndef SLOTS  // hypotheses that a lane keeps in the forward kernel: a team takes LANES * SLOTS
+#define SLOTS 1
 #endif
 
 #include "half.cuh"
 
-constexpr int BLOCK = 256, BLOCKS_AT_ONCE = 2;  // threads of a block; at most 128 registers
+constexpr int BLOCK = 256;
 constexpr int VALUES = ELEMENT == 0 ? 4 : 8;  // channels of a chunk
 constexpr unsigned FULL = 0xffffffffu;
 constexpr float NEAREST_Z = 1e-4f, LEAST_WEIGHT = 1e-6f, NONE_SEES = -1.f;  // the constants of arguments.py
@@ -151,22 +151,22 @@ __device__ __forceinline__ void dots(const uint4* features, const Picture& pictu
 
 // similarity: [M, S, G, D, h, w] of each source where `best` is null, else [M, G, D, h, w] the mean over the sources, with `best` and the number of
 // the source that has it (-1: none) of the same shape. weights [M, S, h, w] or null: all 1.
-extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) plane_sweep_forward(
+extern "C" __global__ void __launch_bounds__(BLOCK, 3) plane_sweep_forward(
     const uint4* __restrict__ references, const uint4* __restrict__ sources, const long long* __restrict__ source_index,
     const float* __restrict__ matrix, const float* __restrict__ offset, const float* __restrict__ first, const float* __restrict__ step,
     const float* __restrict__ weights, int count, int sources_each, int source_count, int groups, int chunks, int planes, int height, int width,
     int source_height, int source_width, float* __restrict__ similarity, float* __restrict__ best, signed char* __restrict__ best_source,
     unsigned char* __restrict__ seen) {
     const int pixels = height * width;
-    const Team team(count, (planes + PLANES - 1) / PLANES, pixels, groups);
-    const int row = team.pixel / width, column = team.pixel % width, m = team.reference;
+    const Team team(count, (planes + LANES * SLOTS - 1) / (LANES * SLOTS), pixels, groups);
+    const int row = team.pixel / width, column = team.pixel % width, m = team.reference, first_plane = team.part * LANES * SLOTS;
     const size_t cell = (size_t)m * pixels + team.pixel, stride = (size_t)groups * chunks;
     const Picture own{width, height, team.lane, chunks, (size_t)m * pixels * stride + team.group * chunks, stride};
     const Features reference = read(references, own, column, row);
     const float w0 = first[cell], dw = step[cell];
-    float sum[PLANES] = {}, weight_sum[PLANES] = {}, greatest[PLANES];
-    int winner[PLANES];
-    for (int k = 0; k < PLANES; k++) greatest[k] = LOWEST, winner[k] = -1;
+    float sum[SLOTS] = {}, weight_sum[SLOTS] = {}, greatest[SLOTS];  // of the hypotheses that this lane keeps
+    int winner[SLOTS];
+    for (int i = 0; i < SLOTS; i++) greatest[i] = LOWEST, winner[i] = -1;
     for (int s = 0; s < sources_each; s++) {
         const size_t pair = (size_t)m * sources_each + s;
         const long long n = source_index[pair];
@@ -177,34 +177,38 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) plane_sweep_
         int x = NOWHERE, y = NOWHERE;
         float dot[4] = {};
 #pragma unroll
-        for (int k = 0; k < PLANES; k++) {
-            const int plane = team.part * PLANES + k;
-            Place p = place(way, w0, dw, plane, source_width, source_height);
-            p.seen = p.seen && there;
-            if (p.seen && (p.x != x || p.y != y)) x = p.x, y = p.y, dots(sources, picture, reference, x, y, dot);
-            float share[4], value = 0.f;
-            shares(p, share);
-            for (int t = 0; t < 4; t++) value += share[t] * dot[t];
-            value = team_sum(p.seen ? value : 0.f);
-            const bool writes = team.live && team.lane == k % LANES && plane < planes;
-            if (writes && team.group == 0) seen[(pair * planes + plane) * pixels + team.pixel] = p.seen;
-            if (!best) {
-                if (writes) similarity[((pair * groups + team.group) * planes + plane) * pixels + team.pixel] = value;
-            } else if (p.seen) {
-                sum[k] += weight * value, weight_sum[k] += weight;
-                if (value > greatest[k]) greatest[k] = value, winner[k] = s;
+        for (int i = 0; i < SLOTS; i++) {
+            float kept = 0.f;
+            bool kept_seen = false;
+#pragma unroll 1
+            for (int lane = 0; lane < LANES; lane++) {
+                Place p = place(way, w0, dw, first_plane + i * LANES + lane, source_width, source_height);
+                p.seen = p.seen && there;
+                if (p.seen && (p.x != x || p.y != y)) x = p.x, y = p.y, dots(sources, picture, reference, x, y, dot);
+                float share[4], value = 0.f;
+                shares(p, share);
+                for (int t = 0; t < 4; t++) value += share[t] * dot[t];
+                value = team_sum(p.seen ? value : 0.f);
+                if (lane == team.lane) kept = value, kept_seen = p.seen;
             }
+            const int plane = first_plane + i * LANES + team.lane;
+            const bool writes = team.live && plane < planes;
+            if (writes && team.group == 0) seen[(pair * planes + plane) * pixels + team.pixel] = kept_seen;
+            if (writes && !best) similarity[((pair * groups + team.group) * planes + plane) * pixels + team.pixel] = kept;
+            if (!kept_seen) continue;
+            sum[i] += weight * kept, weight_sum[i] += weight;
+            if (kept > greatest[i]) greatest[i] = kept, winner[i] = s;
         }
     }
-    if (!best) return;
+    if (!best || !team.live) return;
 #pragma unroll
-    for (int k = 0; k < PLANES; k++) {
-        const int plane = team.part * PLANES + k;
-        if (!team.live || team.lane != k % LANES || plane >= planes) continue;
+    for (int i = 0; i < SLOTS; i++) {
+        const int plane = first_plane + i * LANES + team.lane;
+        if (plane >= planes) continue;
         const size_t at = (((size_t)m * groups + team.group) * planes + plane) * pixels + team.pixel;
-        similarity[at] = sum[k] / fmaxf(weight_sum[k], LEAST_WEIGHT);
-        best[at] = winner[k] < 0 ? NONE_SEES : greatest[k];
-        best_source[at] = (signed char)winner[k];
+        similarity[at] = sum[i] / fmaxf(weight_sum[i], LEAST_WEIGHT);
+        best[at] = winner[i] < 0 ? NONE_SEES : greatest[i];
+        best_source[at] = (signed char)winner[i];
     }
 }
 
@@ -214,9 +218,11 @@ struct Square {
     float mean[4] = {}, best[4] = {};  // sums of the texels' shares times the gradient of the mean and of the greatest
 };
 
-// Adds what a square's hypotheses ask to the gradients: of the reference (this lane's share), of the weight (`felt`, or null), of the source (or null).
-__device__ __forceinline__ void apply(const Square& square, float weight, const uint4* sources, const Picture& picture, const Features& reference,
-                                      Features& gradient, float* felt, float* source_slope) {
+// Adds what a square's hypotheses ask to the gradients of the reference (this lane's share) and of the source (or null), and returns this lane's part
+// of what they ask of the weight.
+__device__ __forceinline__ float apply(const Square& square, float weight, const uint4* sources, const Picture& picture, const Features& reference,
+                                       Features& gradient, float* source_slope) {
+    float felt = 0.f;
 #pragma unroll
     for (int t = 0; t < 4; t++) {
         const int x = square.x + t % 2, y = square.y + t / 2;
@@ -230,7 +236,7 @@ __device__ __forceinline__ void apply(const Square& square, float weight, const 
 #pragma unroll
             for (int i = 0; i < VALUES; i++) {
                 gradient.chunk[c].value[i] += share * other[i];
-                if (felt) *felt += square.mean[t] * own[i] * other[i];
+                felt += square.mean[t] * own[i] * other[i];
             }
             if (!source_slope) continue;
             float* target = source_slope + picture.at(x, y, c) * VALUES;
@@ -238,13 +244,14 @@ __device__ __forceinline__ void apply(const Square& square, float weight, const 
             for (int i = 0; i < VALUES; i += 4) add_four(target + i, share * own[i], share * own[i + 1], share * own[i + 2], share * own[i + 3]);
         }
     }
+    return felt;
 }
 
 // Gradients of the float32 sum behind `similarity` and `best`. `slope`: gradient of the similarity, [M, S, G, D, h, w] where `each` is 1, else
 // [M, G, D, h, w] and divided by the sum of weights; `best_slope` [M, G, D, h, w] or null. `pull`: slope times the mean, or null where no gradient of
 // the weights is wanted. Outputs, channels last as the features: reference_slope [M, h, w, G C] is written, source_slope [N, H, W, G C] is added to,
 // each may be null; weight_slope [M, S, G, h, w] is written where `pull` is given.
-extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) plane_sweep_backward(
+extern "C" __global__ void __launch_bounds__(BLOCK, 2) plane_sweep_backward(
     const uint4* __restrict__ references, const uint4* __restrict__ sources, const long long* __restrict__ source_index,
     const float* __restrict__ matrix, const float* __restrict__ offset, const float* __restrict__ first, const float* __restrict__ step,
     const float* __restrict__ weights, int count, int sources_each, int source_count, int groups, int chunks, int planes, int height, int width,
@@ -272,7 +279,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) plane_sweep_
         for (int plane = 0; there && plane <= planes; plane++) {
             const Place p = plane < planes ? place(way, w0, dw, plane, source_width, source_height) : Place{false, NOWHERE, NOWHERE, 0.f, 0.f};
             if (p.x != square.x || p.y != square.y) {
-                if (square.x != NOWHERE) apply(square, weight, sources, picture, reference, gradient, pull ? &felt : nullptr, source_slope);
+                if (square.x != NOWHERE) felt += apply(square, weight, sources, picture, reference, gradient, source_slope);
                 square = Square{};
                 square.x = p.x, square.y = p.y;
             }

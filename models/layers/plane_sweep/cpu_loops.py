@@ -1,7 +1,7 @@
 """Contains the compiled loops of the plane sweep for `sweep_cpu`. Imports numba.
 
-A row of one reference is one piece of work. The dot products with the four texels around a place do not depend on where between them it lies: they are
-kept while the place stays in its square along the hypotheses.
+A row of one reference is one piece of work. The dot products with the four texels around a place do not depend on where between them it lies: they
+are kept while the place stays in its square along the hypotheses.
 """
 
 from __future__ import annotations

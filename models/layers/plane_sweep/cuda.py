@@ -106,9 +106,11 @@ def _start(launch: Launch, name: str, a: SweepArguments, inputs: Sequence[Tensor
     references, height, width, channels = packed.shape
     chunks = channels // a.groups * packed.element_size() // CHUNK_BYTES
     lanes = min(32, 1 << (-(-(channels // a.groups) // VALUES_OF_A_LANE) - 1).bit_length())
-    parts = -(-a.planes // PLANES_OF_A_TEAM)
-    defines = {"ELEMENT": ELEMENTS[packed.dtype], "LANES": lanes, "CHUNKS": -(-chunks // lanes), "PLANES": -(-a.planes // parts)}
-    teams = references * height * width * a.groups * (parts if name == "plane_sweep_forward" else 1)
+    parts = -(-a.planes // max(PLANES_OF_A_TEAM, lanes))
+    slots = -(-a.planes // (parts * lanes))
+    defines = {"ELEMENT": ELEMENTS[packed.dtype], "LANES": lanes, "CHUNKS": -(-chunks // lanes), "SLOTS": slots}
+    parts = -(-a.planes // (slots * lanes)) if name == "plane_sweep_forward" else 1
+    teams = references * height * width * a.groups * parts
     if not teams:
         return
     sizes = (references, a.source_index.shape[1], len(a.sources), a.groups, chunks, a.planes, height, width, *a.sources.shape[-2:])
