@@ -6,8 +6,8 @@
     photo -> detail features (stride 2) -> 12 planes about it ----------------> U-Net -> depth -> upsampling -> depth of every pixel
                                                                                       -> log-b, validity, corrections of the Gaussians
 
-Planes are evenly spaced in inverse depth. The sweep itself is layers/plane_sweep; a plane that a source does not see is left out of the means. The design
-follows the project's prototype; correlation in groups is of Guo et al. 2019, weights of sources are of Zhang et al. 2020 (Vis-MVSNet).
+Planes are evenly spaced in inverse depth. The sweep itself is layers/plane_sweep; a plane that a source does not see is left out of the means.
+The design follows the project's prototype; correlation in groups is of Guo et al. 2019, weights of sources are of Zhang et al. 2020 (Vis-MVSNet).
 """
 
 from __future__ import annotations

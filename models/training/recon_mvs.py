@@ -71,7 +71,7 @@ def draw_ranges(dice: Dice, depth: Tensor, mask: Tensor) -> Tensor:  # [B, V, H,
 
 
 def draw_sources(dice: Dice, scenes: int, views: int) -> tuple[Tensor, Tensor]:
-    """references [BV] and their sources [BV, S], others of the scene in random order: all (at most 4) in two thirds, else any number."""
+    """references [BV] and their sources [BV, S], others of the scene in random order: all (at most 4) or, in a third, fewer."""
     most = min(views - 1, MOST_SOURCES)
     own = torch.arange(scenes * views, device=dice.device)
     order = dice.uniform(0, 1, scenes * views, views - 1).argsort(1)[:, :most]

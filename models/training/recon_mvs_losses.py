@@ -73,5 +73,6 @@ def total_loss(out: SweptDepth, depth: Tensor, mask: Tensor, sky: Tensor) -> tup
     validity = mean_where(F.binary_cross_entropy_with_logits(out.validity, mask.float(), reduction="none"), mask | sky)
     loss = loss + 8 * l1 + 4 * slope + 0.1 * likelihood + 0.1 * validity
     off = mean_where((error > 0.05).float(), mask)
-    parts = dict(loss=loss, l1=l1, relative=mean_where(error.clamp(max=3).expm1(), mask), off5=off, slope=slope, likelihood=likelihood, validity=validity)
+    relative = mean_where(error.clamp(max=3).expm1(), mask)
+    parts = dict(loss=loss, l1=l1, relative=relative, off5=off, slope=slope, likelihood=likelihood, validity=validity)
     return loss, {name: value.detach() for name, value in (parts | hits).items()}

@@ -72,7 +72,7 @@ def build_task(net: nn.Module, generator: SceneGenerator) -> Task:
 
 
 def run_gaussians(options: TrainOptions, *, textures: Path | None, meshes: Path | None, begin_from: str | Path, device: str) -> None:
-    """Trains the Gaussian head of recon-small's weights `begin_from` alone, on pictures of 4:3 with about min(options.sides)^2 pixels; one process."""
+    """Trains the Gaussian head of recon-small alone, on pictures of 4:3 with about min(options.sides)^2 pixels; one process."""
     net = ReconSmall().to(device)
     weights.load_into(net, begin_from)
     options.save.parent.mkdir(parents=True, exist_ok=True)
