@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from recon.errors import ReconError
-from recon.models.recon_small import PATCH, ReconSmall
+from recon.models.recon_small.network import PATCH, ReconSmall
 from recon.models.training.assets import load_assets
 from recon.models.training.gaussians import train_gaussian_head
 from recon.models.training.generator import SceneGenerator

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from recon.models.recon_small import PATCH, ReconSmall
+from recon.models.recon_small.network import PATCH, ReconSmall
 from recon.models.training.losses import total_loss
 from recon.models.training.optimizers import build_optimizers
 
