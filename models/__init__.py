@@ -15,8 +15,8 @@ DEFAULT = "recon-small"
 
 
 def _recon_small() -> ModelSpec:
-    from recon.models.recon_small import ReconSmallParams
-    from recon.models.recon_small_model import ReconSmallModel
+    from recon.models.recon_small.model import ReconSmallModel
+    from recon.models.recon_small.network import ReconSmallParams
     from recon.models.spec import ModelSpec, Weights
 
     return ModelSpec(

@@ -12,8 +12,7 @@ from recon import weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from recon.images import Images
-    from recon.scene import Cameras, Scene
+    from recon.scene import Cameras, Images, Scene
 
 Progress = Callable[[str, float], None]  # what is being done, share done 0..1
 

@@ -1,4 +1,4 @@
-"""Photos in, 3D out: `recon.reconstruct(["a.jpg", "b.jpg"]).save("scene.glb")`.
+"""Photos in, 3D out: `recon.save(recon.reconstruct(["a.jpg", "b.jpg"]), "scene.glb")`.
 
 Names load what they need when they are first used, so that `import recon` and `recon --help` cost nothing.
 """
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recon.errors import ReconError
-    from recon.images import load_images
     from recon.io import convert, load, save
     from recon.models import list_models, load_model
+    from recon.photos.grid import load_images
     from recon.reconstruct import reconstruct
     from recon.render import render
     from recon.scene import Cameras, Gaussians, Images, Mesh, Pointmaps, Rendering, Scene, Tracks
@@ -27,7 +27,7 @@ __all__ = [
 
 _HOMES = {
     "recon.errors": ("ReconError",),
-    "recon.images": ("load_images",),
+    "recon.photos.grid": ("load_images",),
     "recon.io": ("convert", "load", "save"),
     "recon.models": ("list_models", "load_model"),
     "recon.reconstruct": ("reconstruct",),

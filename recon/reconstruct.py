@@ -13,8 +13,7 @@ from recon.errors import ReconError
 if TYPE_CHECKING:
     from torch import nn
 
-    from recon.images import Images
-    from recon.scene import Cameras, Scene
+    from recon.scene import Cameras, Images, Scene
 
 MATCHES = ("both", "own", "sift", "none")
 
@@ -48,8 +47,9 @@ def reconstruct(
     network's own, SIFT or both; `progress` is told what is done and the share done. Equal seeds give equal scenes on one machine.
     Raises ReconError for photos, names, weights or cameras that cannot be used.
     """
-    from recon.images import Images, load_images
     from recon.models import load_model
+    from recon.photos.grid import load_images
+    from recon.scene import Images
 
     if matches not in MATCHES:
         raise ReconError(f"unknown matches {matches!r}; one of: {', '.join(MATCHES)}")

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon.models.blocks import ResidualConv
+from recon.models.layers.blocks import ResidualConv
 from recon.models.layers.plane_sweep import plane_sweep
-from recon.models.recon_small import GAUSSIAN_CHANNELS
+from recon.models.recon_small.network import GAUSSIAN_CHANNELS
 
 COARSE_STRIDE, FINE_STRIDE, DETAIL_STRIDE = 8, 4, 2
 COARSE_PLANES, FINE_PLANES, DETAIL_PLANES = 64, 24, 12

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.models.recon_small import COARSE_STRIDE
+from recon.models.recon_small.network import COARSE_STRIDE
 
 OCCLUSION = 0.03  # relative depth difference beyond which something stands before the point
 SMOOTH = 1.05  # ratio of the depths around a cell's centre up to which it lies on one surface

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from recon.geometry import unproject
-from recon.models.pixel_gaussians import pixel_gaussians
-from recon.models.recon_small import COARSE_STRIDE, ReconSmall
+from recon.models.recon_small.network import COARSE_STRIDE, ReconSmall
 from recon.models.training.correspondence import correspond
 from recon.models.training.generator import SceneGenerator, Views
 from recon.models.training.photometrics import expose
 from recon.models.training.viewpoints import camera_matrices
 from recon.render import render
 from recon.scene import Cameras, Gaussians
+from recon.surfaces.pixel_gaussians import pixel_gaussians
 
 LEAST_SEEN = 0.2  # share of the third view that the first two must see
 

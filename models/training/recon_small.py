@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.models.recon_small import ReconSmall
+from recon.models.recon_small.network import ReconSmall
 from recon.models.training.generator import SceneGenerator
 from recon.models.training.optimizers import build_optimizers
 from recon.models.training.recon_small_losses import total_loss

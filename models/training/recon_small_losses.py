@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.models.recon_small import COARSE_STRIDE, FINE_STRIDE, ReconSmall
+from recon.models.recon_small.network import COARSE_STRIDE, FINE_STRIDE, ReconSmall
 
 
 def pointmap_loss(predicted: Tensor, confidence: Tensor, truth: Tensor, mask: Tensor, alpha: float = 0.2) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 from recon import weights
 from recon.errors import ReconError
 from recon.models.recon_mvs.network import ReconMVS
-from recon.models.recon_small import PATCH, ReconSmall
+from recon.models.recon_small.network import PATCH, ReconSmall
 from recon.models.training import recon_mvs, recon_small
 from recon.models.training.assets import load_assets
 from recon.models.training.gaussians import train_gaussian_head

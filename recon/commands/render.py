@@ -44,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
     background = _background(args.background)
     if args.frames is not None and args.frames < 1:
         raise UsageError(f"--frames is {args.frames}, wanted at least 1")
-    from recon import io, video
+    from recon import io
     from recon.reconstruct import pick_device
+    from recon.render import video
 
     target = Path(args.output)
     scene = io.load(Path(args.scene))
@@ -82,7 +83,8 @@ def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], t
 
 
 def _cameras(args: argparse.Namespace, scene: Scene, width: int, height: int) -> Cameras:
-    from recon import camera_paths, io
+    from recon import io
+    from recon.render import camera_paths
 
     place: dict[str, Any] = {"width": width, "height": height}
     if args.cameras or args.path == "input":

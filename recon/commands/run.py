@@ -46,9 +46,9 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     formats = parse_formats(args.formats)
     clock = Clock(progress(args))
     clock("imports", 0.0)
-    from recon.checks import photo_warnings, refuse_copies, refuse_strangers, scene_warnings
-    from recon.images import load_images
     from recon.models import load_model
+    from recon.photos.checks import photo_warnings, refuse_copies, refuse_strangers, scene_warnings
+    from recon.photos.grid import load_images
     from recon.reconstruct import check_resolution, pick_device, reconstruct
 
     check_resolution(args.resolution)
@@ -126,7 +126,7 @@ def writable_folder(folder: Path) -> Iterator[Path]:
 def write_scene(scene: Scene, folder: Path, formats: Sequence[str]) -> list[str]:
     """The files written into `folder`: one a format, and contact_sheet.png."""
     from recon import io
-    from recon.contact_sheet import save_contact_sheet
+    from recon.render.contact_sheet import save_contact_sheet
 
     paths = [folder / io.file_name(name) for name in formats]
     for path in paths:

@@ -6,7 +6,6 @@ pixels. Pixel (0, 0) is centred at (0.5, 0.5) in COLMAP as here. Rigs and frames
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,62 +13,14 @@ import torch
 
 from recon.errors import FileError
 from recon.geometry import matrices_to_quats, quats_to_matrices
+from recon.io.colmap_model import Camera, Image, Model, Point
 from recon.io.dense_tracks import dense_tracks
 from recon.io.files import fault, whole_folder
 from recon.io.options import Options
 from recon.io.views import cameras_of, views_of, write_pictures
 from recon.scene import Scene, Tracks
 
-MODELS = {
-    0: ("SIMPLE_PINHOLE", 3), 1: ("PINHOLE", 4), 2: ("SIMPLE_RADIAL", 4), 3: ("RADIAL", 5), 4: ("OPENCV", 8), 5: ("OPENCV_FISHEYE", 8),
-    6: ("FULL_OPENCV", 12), 7: ("FOV", 5), 8: ("SIMPLE_RADIAL_FISHEYE", 4), 9: ("RADIAL_FISHEYE", 5), 10: ("THIN_PRISM_FISHEYE", 12),
-    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
-}  # fmt: skip
 PERSPECTIVE = {"SIMPLE_PINHOLE": 1, "PINHOLE": 2, "SIMPLE_RADIAL": 1, "RADIAL": 1, "OPENCV": 2, "FULL_OPENCV": 2}  # focal lengths
-
-
-@dataclass(kw_only=True)
-class Camera:
-    """A lens."""
-
-    id: int
-    model: str
-    width: int
-    height: int
-    params: list[float]
-
-
-@dataclass(kw_only=True)
-class Image:
-    """A view: world to camera, and the points seen in it."""
-
-    id: int
-    quat: list[float]  # wxyz
-    translation: list[float]
-    camera_id: int
-    name: str
-    xy: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [n, 2]
-    point_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # [n], -1 for none
-
-
-@dataclass(kw_only=True)
-class Point:
-    """A point with its track of (image id, place in that image's list)."""
-
-    id: int
-    xyz: list[float]
-    rgb: list[int]
-    error: float
-    track: list[tuple[int, int]]
-
-
-@dataclass(kw_only=True)
-class Model:
-    """What the three files say."""
-
-    cameras: list[Camera]
-    images: list[Image]
-    points: list[Point]
 
 
 def write(scene: Scene, path: Path, options: Options) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recon.io.colmap import MODELS, Camera, Image, Model, Point
+from recon.io.colmap_model import MODELS, Camera, Image, Model, Point
 from recon.io.files import fault
 
 NUMBERS = {name: number for number, (name, _) in MODELS.items()}

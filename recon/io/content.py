@@ -14,7 +14,7 @@ from recon.errors import ReconError
 from recon.io.files import fault
 from recon.io.options import Kind
 from recon.io.textures import vertex_colors
-from recon.scene import Cameras, Gaussians, Mesh, Scene, Tracks, _Tensors, check_shapes
+from recon.scene import Cameras, Gaussians, Mesh, Scene, Tensors, Tracks, check_shapes
 
 SH_DC = 0.28209479177387814  # the constant basis function: colour = 0.5 + SH_DC * sh[0]
 Content = Gaussians | Mesh | Scene
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointCloud(_Tensors):
+class PointCloud(Tensors):
     """Points with what is known of each."""
 
     points: Tensor  # [P, 3] world

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recon.io import read_unchecked
 from recon.io.content import SH_DC, holds, valid_rows
+from recon.io.reading import read_unchecked
 from recon.scene import Gaussians, Mesh, Scene
 
 MANY = 5_000_000  # Gaussians that browsers still show

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from recon.errors import ReconError
 from recon.io.options import Axes, Kind
+from recon.io.table import file_name
 
 if TYPE_CHECKING:
     from recon.scene import Scene
@@ -53,8 +54,8 @@ def save_for(scene: Scene, folder: str | Path, program: str, *, stem: str = "sce
 
     Returns the paths. Raises ReconError for an unknown program and for a scene that holds nothing for it.
     """
-    from recon.io import file_name, save
     from recon.io.content import holds, pad_sh
+    from recon.io.writing import save
 
     there: list[Kind] = [*holds(scene), *(["scene"] if len(scene) else [])]
     chosen: dict[Kind, Recipe] = {kind: recipe for kind, recipe in recipes(program).items() if there.count(kind)}

@@ -84,3 +84,13 @@ def named(name: str) -> Format:
     if name not in BY_NAME:
         raise ReconError(f"unknown format {name!r}; one of: {', '.join(BY_NAME)}")
     return BY_NAME[name]
+
+
+def formats() -> dict[str, str]:
+    """The names of all formats that can be written, with what each holds."""
+    return {f.name: f.description for f in TABLE if f.writers}
+
+
+def file_name(name: str) -> str:
+    """The file or folder that `recon run` writes for the format `name`. Raises ReconError for an unknown one."""
+    return named(name).file

@@ -25,8 +25,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 import torch  # noqa: E402
 from render_scenes import filled_view, psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from recon.camera_paths import orbit, surroundings  # noqa: E402
 from recon.render import render  # noqa: E402
+from recon.render.camera_paths import orbit, surroundings  # noqa: E402
 
 
 def timed(work: Callable[[], Any], repeats: int) -> dict[str, float]:

@@ -29,10 +29,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 import torch  # noqa: E402
 from render_scenes import filled_view, off_depths, psnr, random_scene  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from recon import kernels, render_cuda  # noqa: E402
-from recon.camera_paths import orbit, surroundings  # noqa: E402
-from recon.render import render  # noqa: E402
-from recon.render_options import RenderOptions  # noqa: E402
+from recon import kernels  # noqa: E402
+from recon.render import cuda, render  # noqa: E402
+from recon.render.camera_paths import orbit, surroundings  # noqa: E402
+from recon.render.options import RenderOptions  # noqa: E402
 from recon.scene import Cameras, Gaussians, Rendering  # noqa: E402
 
 Case = tuple[str, Gaussians, Cameras]
@@ -111,11 +111,11 @@ def more_checks(args: argparse.Namespace) -> None:
     options = RenderOptions()
     wanted = render(gaussians, three, backend="torch").color
     verdict(psnr(render(gaussians, three, backend="cuda").color, wanted) > 50, "cuda: three cameras in one call equal torch")
-    render_cuda._pairs_seen.clear()
-    first_room, render_cuda.first_room = render_cuda.first_room, lambda *size: 1000
+    cuda._pairs_seen.clear()
+    first_room, cuda.first_room = cuda.first_room, lambda *size: 1000
     verdict(psnr(render(gaussians, three, backend="cuda").color, wanted) > 50, "cuda: room for 1000 pairs only, a second try gives the same picture")
-    render_cuda.first_room = first_room
-    captured = render_cuda.CapturedRenderer(gaussians, three, options)
+    cuda.first_room = first_room
+    captured = cuda.CapturedRenderer(gaussians, three, options)
     pictures = [captured(three).color.clone() for _ in range(3)]
     verdict(captured.complete() and psnr(pictures[2], wanted) > 50, "cuda: the captured graph gives the same picture")
     verdict(torch.equal(pictures[0], pictures[2]), "cuda: the same picture bit for bit when drawn again")
@@ -167,7 +167,7 @@ def timed(work: Callable[[], Any], repeats: int = 60) -> dict[str, float]:
     return {"median_ms": times[repeats // 2], "low_ms": times[repeats // 20], "high_ms": times[-repeats // 20], "wall_ms": wall}
 
 
-def stages(launch: render_cuda.Launch, work: Callable[[render_cuda.Launch], Any], repeats: int = 20) -> dict[str, float]:
+def stages(launch: cuda.Launch, work: Callable[[cuda.Launch], Any], repeats: int = 20) -> dict[str, float]:
     """Median milliseconds of each kernel, summed over its launches in one picture."""
     runs: list[dict[str, float]] = []
     for _ in range(repeats + 3):
@@ -251,16 +251,16 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def bench_case(name: str, gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
-    options, launch = RenderOptions(), render_cuda.device_launch(0)
-    ours = render_cuda.render_cuda(gaussians, cameras, options)
-    captured = render_cuda.CapturedRenderer(gaussians, cameras, options)
+    options, launch = RenderOptions(), cuda.device_launch(0)
+    ours = cuda.render_cuda(gaussians, cameras, options)
+    captured = cuda.CapturedRenderer(gaussians, cameras, options)
     row: dict[str, Any] = {"case": name, "gaussians": len(gaussians)}
     row["graph"] = timed(captured)
     row["pairs"] = pairs = int(captured.pairs.max())  # known once the graph has run
-    row["launches"] = timed(lambda: render_cuda.draw(launch, gaussians, cameras, options, captured.room))
-    row["render_cuda"] = timed(lambda: render_cuda.render_cuda(gaussians, cameras, options))
+    row["launches"] = timed(lambda: cuda.draw(launch, gaussians, cameras, options, captured.room))
+    row["render_cuda"] = timed(lambda: cuda.render_cuda(gaussians, cameras, options))
     row["render_checked"] = timed(lambda: render(gaussians, cameras, backend="cuda"), 50)
-    row["stages"] = stages(launch, lambda watched: render_cuda.draw(watched, gaussians, cameras, options, captured.room))
+    row["stages"] = stages(launch, lambda watched: cuda.draw(watched, gaussians, cameras, options, captured.room))
     row["floor"] = floor(gaussians, cameras, len(gaussians), pairs)
     for key, call in (("profile", captured), ("profile_gsplat", None)):
         try:
@@ -380,7 +380,7 @@ def main() -> int:
         begin = time.monotonic()
         try:
             if build is not None and step is not smoke:
-                render_cuda.device_launch(0)  # ours compiles meanwhile
+                cuda.device_launch(0)  # ours compiles meanwhile
                 print(f"      our kernels are ready after {time.monotonic() - args.start:.1f} s", flush=True)
                 smoke(args)
                 more_checks(args)

@@ -41,7 +41,7 @@ def good(tmp_path_factory) -> dict[str, bytes]:
             scene = scenes.Scene(cameras=scenes.no_cameras(), mesh=scenes.textured_mesh(4))
         if name in ("a.npz", "cameras.json"):
             scene = scenes.view_scene(2, 8, 6, with_tracks=True)
-        scene.save(folder / name, **({"spz_version": int(name[1])} if name.endswith("spz") else {}))
+        io.save(scene, folder / name, **({"spz_version": int(name[1])} if name.endswith("spz") else {}))
         out[name] = (folder / name).read_bytes()
     return out
 
@@ -236,7 +236,7 @@ def test_names_that_lead_out(good, tmp_path, evil):
 def test_nan_is_told_and_can_be_repaired(splats, tmp_path, field):
     from plyfile import PlyData
 
-    splats(50).save(tmp_path / "a.ply")
+    io.save(splats(50), tmp_path / "a.ply")
     ply = PlyData.read(tmp_path / "a.ply", mmap=False)
     name = {"means": "x", "scales": "scale_1", "opacities": "opacity", "sh": "f_rest_3", "quats": "rot_2"}[field]
     ply["vertex"][name][[7, 9]] = np.nan
@@ -252,7 +252,7 @@ def test_nan_is_told_and_can_be_repaired(splats, tmp_path, field):
 @pytest.mark.parametrize("ending", [".txt", ".bin"])
 def test_damaged_colmap(views, tmp_path, ending):
     name = "colmap" if ending == ".txt" else "colmap_binary"
-    views(with_tracks=True).save(tmp_path / name)
+    io.save(views(with_tracks=True), tmp_path / name)
     sparse = tmp_path / name / "sparse" / "0"
     for part in ("cameras", "images", "points3D"):
         file = sparse / f"{part}{ending}"
@@ -272,7 +272,7 @@ def test_damaged_colmap(views, tmp_path, ending):
 
 
 def test_distorted_lenses_are_refused(views, tmp_path):
-    views(with_tracks=True).save(tmp_path / "colmap")
+    io.save(views(with_tracks=True), tmp_path / "colmap")
     file = tmp_path / "colmap" / "sparse" / "0" / "cameras.txt"
     file.write_text("1 OPENCV 128 96 100 102 64 48 0.1 0 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
     assert "image_undistorter" in refused(tmp_path / "colmap")
@@ -292,7 +292,7 @@ def test_a_failed_save_leaves_the_old_file(splats, tmp_path, name, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(FileError, match="No space left"):
-        scene.save(tmp_path / name, **({"kind": "points"} if name == "a.obj" else {}))
+        io.save(scene, tmp_path / name, **({"kind": "points"} if name == "a.obj" else {}))
     assert (tmp_path / name).read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == [name]
 
 
@@ -319,7 +319,7 @@ def test_wrong_calls(splats, views, sphere, tmp_path):
         (splats(5), "depth_png", {}, "has no depth"), (splats(5), "a.ply", {"kind": "scene"}, "cannot hold"),
     ):  # fmt: skip
         with pytest.raises(ReconError, match=word):
-            scene.save(tmp_path / name, **options)
+            io.save(scene, tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ReconError, match="unknown program"):
         io.save_for(splats(5), tmp_path, "word")
@@ -337,7 +337,7 @@ def test_memory_of_a_large_file(splats, tmp_path):
     g = scene.gaussians
     count = 250_000
     many = replace(g, **{n: getattr(g, n).expand(count, *getattr(g, n).shape[1:]) for n in ("means", "quats", "scales", "opacities", "sh")})
-    replace(scene, gaussians=many).save(tmp_path / "a.ply")
+    io.save(replace(scene, gaussians=many), tmp_path / "a.ply")
     size = (tmp_path / "a.ply").stat().st_size >> 20
     done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path / "a.ply")], capture_output=True, text=True, check=True)
     word, used = done.stdout.split()

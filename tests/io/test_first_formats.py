@@ -31,7 +31,7 @@ def close(a, b, names=("means", "scales", "opacities", "sh"), atol=1e-6):
 def test_lossless_splats(splats, tmp_path, name, degree):
     scene = splats(degree=degree)
     before = digest(scene)
-    scene.save(tmp_path / name)
+    io.save(scene, tmp_path / name)
     close(io.load(tmp_path / name).gaussians, scene.gaussians)
     assert digest(scene) == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
@@ -39,10 +39,10 @@ def test_lossless_splats(splats, tmp_path, name, degree):
 
 def test_degree_4(splats, tmp_path, caplog):
     scene = splats(degree=4)
-    scene.save(tmp_path / "a.ply")
+    io.save(scene, tmp_path / "a.ply")
     assert io.load(tmp_path / "a.ply").gaussians.sh.shape[1] == 16
     assert "cut to degree 3" in caplog.text
-    scene.save(tmp_path / "a.ply", sh_degree=4)
+    io.save(scene, tmp_path / "a.ply", sh_degree=4)
     close(io.load(tmp_path / "a.ply").gaussians, scene.gaussians)
 
 
@@ -51,7 +51,7 @@ def test_points_ply(views, tmp_path, encoding):
     from plyfile import PlyData
 
     scene = views()
-    scene.save(tmp_path / "points.ply", encoding=encoding)
+    io.save(scene, tmp_path / "points.ply", encoding=encoding)
     points, rgb = scene.pointmaps.points.reshape(-1, 3), scene.images.rgb.reshape(-1, 3)
     ours = io.load(tmp_path / "points.ply").tracks
     torch.testing.assert_close(ours.points, points, atol=0, rtol=0)
@@ -64,7 +64,7 @@ def test_points_ply(views, tmp_path, encoding):
 def test_open3d_reads_points(views, tmp_path):
     open3d = pytest.importorskip("open3d", reason="Open3D does not load here", exc_type=ImportError)
     scene = views()
-    scene.save(tmp_path / "points.ply")
+    io.save(scene, tmp_path / "points.ply")
     points, rgb = scene.pointmaps.points.reshape(-1, 3), scene.images.rgb.reshape(-1, 3)
     cloud = open3d.io.read_point_cloud(str(tmp_path / "points.ply"))
     assert np.array_equal(np.asarray(cloud.points, np.float32), points.numpy())
@@ -75,7 +75,7 @@ def test_points_glb(views, tmp_path):
     import trimesh
 
     scene = views()
-    scene.save(tmp_path / "scene.glb")
+    io.save(scene, tmp_path / "scene.glb")
     points = scene.pointmaps.points.reshape(-1, 3)
     ours = io.load(tmp_path / "scene.glb").tracks
     torch.testing.assert_close(ours.points, points, atol=0, rtol=0)
@@ -89,7 +89,7 @@ def test_meshes(sphere, tmp_path, name):
     import trimesh
 
     before = digest(sphere)
-    sphere.save(tmp_path / name)
+    io.save(sphere, tmp_path / name)
     assert digest(sphere) == before
     mesh = io.load(tmp_path / name).mesh
     torch.testing.assert_close(mesh.vertices, sphere.mesh.vertices, atol=0, rtol=0)
@@ -111,7 +111,7 @@ def test_colmap(views, tmp_path, name, with_tracks):
 
     scene = views(with_tracks=with_tracks)
     before = digest(scene)
-    scene.save(tmp_path / name)
+    io.save(scene, tmp_path / name)
     assert digest(scene) == before
     ours = io.load(tmp_path / name)
     torch.testing.assert_close(ours.cameras.cam_to_world, scene.cameras.cam_to_world, atol=1e-6, rtol=0)
@@ -131,7 +131,7 @@ def test_bundle_adjustment_runs_on_our_tracks(views, tmp_path):
     """Points that are moved by 2 cm come back: the observations carry what COLMAP needs."""
     import pycolmap
 
-    views(with_tracks=True).save(tmp_path / "colmap")
+    io.save(views(with_tracks=True), tmp_path / "colmap")
     model = pycolmap.Reconstruction(tmp_path / "colmap" / "sparse" / "0")
     random = np.random.default_rng(0)
     for point in model.points3D.values():
@@ -148,7 +148,7 @@ def test_npz_holds_everything(views, splats, sphere, tmp_path):
     from dataclasses import fields, replace
 
     scene = replace(views(with_tracks=True), gaussians=splats().gaussians, mesh=sphere.mesh, metric=True)
-    scene.save(tmp_path / "a.npz")
+    io.save(scene, tmp_path / "a.npz")
     back = io.load(tmp_path / "a.npz")
     for part in ("cameras", "pointmaps", "gaussians", "mesh", "tracks", "images"):
         for field in fields(getattr(scene, part)):

@@ -76,7 +76,7 @@ def test_gaussforge_reads_ours(splats, tmp_path, name):
     theirs_name, options, opacity, _ = OURS[name]
     if theirs_name is None:
         pytest.skip("gaussforge reads no loose SOG")
-    splats(3000).save(tmp_path / name, axes="opencv", **options)  # gaussforge leaves an spz's axes as they are
+    io.save(splats(3000), tmp_path / name, axes="opencv", **options)  # gaussforge leaves an spz's axes as they are
     (tmp_path / "theirs.ply").write_bytes(forge((tmp_path / name).read_bytes(), theirs_name, "ply"))
     same(io.load(tmp_path / name, axes="opencv").gaussians, io.load(tmp_path / "theirs.ply").gaussians, opacity=opacity)
 
@@ -84,14 +84,14 @@ def test_gaussforge_reads_ours(splats, tmp_path, name):
 @pytest.mark.parametrize("name", OURS)
 def test_splat_transform_reads_ours(splats, tmp_path, name):
     _, options, _, shape = OURS[name]
-    splats(3000).save(tmp_path / name, **options)
+    io.save(splats(3000), tmp_path / name, **options)
     splat_transform(tmp_path / name, tmp_path / "theirs.ply")
     same(io.load(tmp_path / name).gaussians, io.load(tmp_path / "theirs.ply").gaussians, shape=shape)
 
 
 @pytest.mark.parametrize("name", ["splat", "compressed.ply", "spz", "sog", "ply"])
 def test_we_read_gaussforge(splats, tmp_path, name):
-    splats(3000).save(tmp_path / "ours.ply")
+    io.save(splats(3000), tmp_path / "ours.ply")
     (tmp_path / f"a.{name}").write_bytes(forge((tmp_path / "ours.ply").read_bytes(), "ply", name))
     (tmp_path / "theirs.ply").write_bytes(forge((tmp_path / f"a.{name}").read_bytes(), name, "ply"))
     ours = io.load(tmp_path / f"a.{name}", axes="opencv").gaussians
@@ -100,7 +100,7 @@ def test_we_read_gaussforge(splats, tmp_path, name):
 
 def test_ksplat_of_gaussforge(splats, tmp_path):
     """Read by splat-transform, as gaussforge itself turns the order of the harmonics on the way back."""
-    splats(3000).save(tmp_path / "ours.ply")
+    io.save(splats(3000), tmp_path / "ours.ply")
     (tmp_path / "a.ksplat").write_bytes(forge((tmp_path / "ours.ply").read_bytes(), "ply", "ksplat"))
     splat_transform(tmp_path / "a.ksplat", tmp_path / "theirs.ply")
     same(io.load(tmp_path / "a.ksplat").gaussians, io.load(tmp_path / "theirs.ply").gaussians)
@@ -108,7 +108,7 @@ def test_ksplat_of_gaussforge(splats, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.compressed.ply", "a.spz"])
 def test_we_read_splat_transform(splats, tmp_path, name):
-    splats(3000).save(tmp_path / "ours.ply")
+    io.save(splats(3000), tmp_path / "ours.ply")
     splat_transform(tmp_path / "ours.ply", tmp_path / name)
     splat_transform(tmp_path / name, tmp_path / "theirs.ply")
     same(io.load(tmp_path / name).gaussians, io.load(tmp_path / "theirs.ply").gaussians)
@@ -119,7 +119,7 @@ def test_gaussian_glb_of_splat_transform(splats, tmp_path):
     from recon.io.axes import move
 
     scene = splats(3000)
-    scene.save(tmp_path / "ours.ply")
+    io.save(scene, tmp_path / "ours.ply")
     splat_transform(tmp_path / "ours.ply", tmp_path / "a.glb")
     same(move(io.load(tmp_path / "a.glb").gaussians, KHR_TURN), scene.gaussians)
 
@@ -165,13 +165,13 @@ def complaints(path: Path) -> list[dict]:
 def test_gltf_validator(splats, views, sphere, textured, tmp_path, kind, suffix):
     both = replace(textured, mesh=replace(textured.mesh, colors=sphere.mesh.colors))
     scene = {"splats": splats(), "points": views(), "mesh": sphere, "texture": textured, "texture and colours": both}[kind]
-    scene.save(tmp_path / f"a.{suffix}", kind=kind if kind in ("splats", "points") else "mesh")
+    io.save(scene, tmp_path / f"a.{suffix}", kind=kind if kind in ("splats", "points") else "mesh")
     assert complaints(tmp_path / f"a.{suffix}") == []
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_gltf_validator_on_little(splats, tmp_path, count):
-    splats(count).save(tmp_path / "a.glb")
+    io.save(splats(count), tmp_path / "a.glb")
     assert complaints(tmp_path / "a.glb") == []
 
 
@@ -182,7 +182,7 @@ def test_usd_opens_our_stages(splats, sphere, views, tmp_path, suffix):
 
     assert pxr
     scene = splats(200)
-    scene.save(tmp_path / f"s.{suffix}")
+    io.save(scene, tmp_path / f"s.{suffix}")
     stage = Usd.Stage.Open(str(tmp_path / f"s.{suffix}"))
     assert UsdGeom.GetStageUpAxis(stage) == "Y" and UsdGeom.GetStageMetersPerUnit(stage) == 1
     prim = UsdVol.ParticleField3DGaussianSplat(stage.GetDefaultPrim().GetChildren()[0])
@@ -198,12 +198,12 @@ def test_usd_opens_our_stages(splats, sphere, views, tmp_path, suffix):
     sh = prim.GetRadianceSphericalHarmonicsCoefficientsAttr()
     assert np.array_equal(np.array(sh.Get()).reshape(200, 16, 3), moved.sh.numpy()) and sh.GetMetadata("elementSize") == 16
 
-    sphere.save(tmp_path / f"m.{suffix}")
+    io.save(sphere, tmp_path / f"m.{suffix}")
     stage = Usd.Stage.Open(str(tmp_path / f"m.{suffix}"))
     mesh = UsdGeom.Mesh(stage.GetDefaultPrim().GetChildren()[0])
     assert np.array_equal(np.array(mesh.GetPointsAttr().Get()) * [1, -1, -1], sphere.mesh.vertices.numpy())
     assert np.array_equal(np.array(mesh.GetFaceVertexIndicesAttr().Get()), sphere.mesh.faces.numpy().reshape(-1))
-    views().save(tmp_path / f"p.{suffix}")
+    io.save(views(), tmp_path / f"p.{suffix}")
     stage = Usd.Stage.Open(str(tmp_path / f"p.{suffix}"))
     assert len(UsdGeom.Points(stage.GetDefaultPrim().GetChildren()[0]).GetPointsAttr().Get()) == 3 * 48 * 64
 
@@ -211,7 +211,7 @@ def test_usd_opens_our_stages(splats, sphere, views, tmp_path, suffix):
 def test_obj(sphere, tmp_path):
     import trimesh
 
-    sphere.save(tmp_path / "a.obj")
+    io.save(sphere, tmp_path / "a.obj")
     mesh = io.load(tmp_path / "a.obj").mesh
     for name in ("vertices", "colors"):
         torch.testing.assert_close(getattr(mesh, name), getattr(sphere.mesh, name), atol=0, rtol=0)

@@ -27,7 +27,7 @@ def test_axes_and_units_of_the_programs(splats, tmp_path):
             assert np.array_equal(places(path), np.stack(wanted, 1)), program
             rest = sum(name.startswith("f_rest_") for name in PlyData.read(path)["vertex"].data.dtype.names)
             assert rest == (0 if program == "blender" else 45)
-    scene.save(tmp_path / "a.ply", axes="unreal", unit_scale=100.0)
+    io.save(scene, tmp_path / "a.ply", axes="unreal", unit_scale=100.0)
     assert np.allclose(places(tmp_path / "a.ply"), 100 * np.stack([z, x, -y], 1))
     back = io.load(tmp_path / "a.ply", axes="unreal").gaussians
     torch.testing.assert_close(back.scales, scene.gaussians.scales * 100)
@@ -65,16 +65,16 @@ def test_a_view_without_a_place_is_left_out(views, tmp_path, caplog):
     poses = scene.cameras.cam_to_world.clone()
     poses[1] = float("nan")
     broken = replace(scene, cameras=replace(scene.cameras, cam_to_world=poses, placed_by=("given", "unplaced", "given")))
-    broken.save(tmp_path / "colmap")
+    io.save(broken, tmp_path / "colmap")
     assert io.load(tmp_path / "colmap").report["names"] == ["photo_0.jpg", "photo_2.jpg"] and "photo_1.jpg" in caplog.text
-    broken.save(tmp_path / "transforms.json")
+    io.save(broken, tmp_path / "transforms.json")
     assert len(io.load(tmp_path / "transforms.json").cameras) == 2
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("depth_png", 1e-3), ("depth_exr", 0), ("depth_npy", 0)])
 def test_depth_folders(views, tmp_path, name, tolerance):
     scene = replace(views(), metric=True)
-    scene.save(tmp_path / name)
+    io.save(scene, tmp_path / name)
     back = io.load(tmp_path / name)
     torch.testing.assert_close(back.depth, scene.depth, atol=tolerance, rtol=0)
     torch.testing.assert_close(back.pointmaps.confidence, scene.pointmaps.confidence, atol=tolerance, rtol=0)
@@ -86,11 +86,11 @@ def test_inspect_tells_what_is_wrong(splats, tmp_path):
     scene = splats(200)
     g = scene.gaussians
     foggy = replace(scene, gaussians=replace(g, opacities=torch.sigmoid(g.opacities)))  # as if stored without the logit
-    foggy.save(tmp_path / "foggy.ply")
+    io.save(foggy, tmp_path / "foggy.ply")
     assert "foggy" in inspect(tmp_path / "foggy.ply")["problems"][0]
-    replace(scene, gaussians=replace(g, scales=g.scales.exp() * 10)).save(tmp_path / "big.ply")  # as if stored without the logarithm
+    io.save(replace(scene, gaussians=replace(g, scales=g.scales.exp() * 10)), tmp_path / "big.ply")  # as if stored without the logarithm
     assert "larger than the scene" in inspect(tmp_path / "big.ply")["problems"][0]
-    scene.save(tmp_path / "good.ply")
+    io.save(scene, tmp_path / "good.ply")
     facts = inspect(tmp_path / "good.ply")
     assert facts["problems"] == [] and "SuperSplat" in facts["opens_in"]
     assert facts["gaussians"]["count"] == 200 and facts["gaussians"]["sh_degree"] == 3
@@ -98,7 +98,7 @@ def test_inspect_tells_what_is_wrong(splats, tmp_path):
 
 
 def test_commands(splats, tmp_path, capsys):
-    splats(50).save(tmp_path / "a.ply")
+    io.save(splats(50), tmp_path / "a.ply")
     assert main(["convert", str(tmp_path / "a.ply"), str(tmp_path / "b.spz")]) == 0
     assert len(io.load(tmp_path / "b.spz").gaussians) == 50
     assert main(["convert", str(tmp_path / "a.ply"), "--for", "unity", "--json"]) == 0

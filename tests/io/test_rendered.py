@@ -43,7 +43,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def compare(scene: Scene, path, options: dict) -> float:
     """PSNR of the worst view between a scene, cut to the degree that the format holds, and what comes back from its file."""
-    scene.save(path, **options)
+    io.save(scene, path, **options)
     back = io.load(path).gaussians
     assert len(back) == len(scene.gaussians)
     reference = replace(scene.gaussians, sh=scene.gaussians.sh[:, : back.sh.shape[1]])

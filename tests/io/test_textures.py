@@ -39,7 +39,7 @@ def same(ours: Mesh, wanted: Mesh) -> None:
 def test_nothing_is_lost(textured, tmp_path, name, axes):
     if name == "a.npz" and axes:
         pytest.skip("npz holds a scene as it is")
-    textured.save(tmp_path / name, axes=axes)
+    io.save(textured, tmp_path / name, axes=axes)
     back = io.load(tmp_path / name, axes=axes).mesh
     same(back, textured.mesh)
     assert back.colors is None
@@ -58,14 +58,14 @@ def test_any_uvs_any_texture(tmp_path, data, name):
     mesh = Mesh(vertices=random.normal(size=(30, 3)), faces=random.permutation(30).reshape(10, 3), uvs=uvs, texture=texture)
     from recon.io.content import no_cameras
 
-    Scene(cameras=no_cameras(), mesh=mesh).save(tmp_path / name)
+    io.save(Scene(cameras=no_cameras(), mesh=mesh), tmp_path / name)
     same(io.load(tmp_path / name).mesh, mesh)
 
 
 @pytest.mark.parametrize("name", BOTH_WAYS)
 def test_colours_beside_a_texture_are_kept(textured, sphere, tmp_path, name):
     both = replace(textured, mesh=replace(textured.mesh, colors=sphere.mesh.colors))
-    both.save(tmp_path / name)
+    io.save(both, tmp_path / name)
     back = io.load(tmp_path / name).mesh
     same(back, both.mesh)
     torch.testing.assert_close(back.colors, sphere.mesh.colors, atol=1e-6, rtol=1e-5)
@@ -74,9 +74,9 @@ def test_colours_beside_a_texture_are_kept(textured, sphere, tmp_path, name):
 def test_ply_and_points_get_the_textures_colours(textured, tmp_path):
     wanted = torch.cat([textured.mesh.uvs, torch.full((len(textured.mesh.vertices), 1), 0.25)], 1)
     torch.testing.assert_close(vertex_colors(textured.mesh), wanted, atol=2.1 / 255, rtol=0)
-    textured.save(tmp_path / "a.mesh.ply")
+    io.save(textured, tmp_path / "a.mesh.ply")
     torch.testing.assert_close(io.load(tmp_path / "a.mesh.ply").mesh.colors, wanted, atol=3 / 255, rtol=0)
-    textured.save(tmp_path / "points.glb")
+    io.save(textured, tmp_path / "points.glb")
     torch.testing.assert_close(io.load(tmp_path / "points.glb").tracks.colors, wanted, atol=3 / 255, rtol=0)
 
 
@@ -90,7 +90,7 @@ def test_sampling_repeats_and_mixes():
 def test_trimesh_sees_the_same_colours(textured, tmp_path, name):
     import trimesh
 
-    textured.save(tmp_path / name)
+    io.save(textured, tmp_path / name)
     theirs = trimesh.load(tmp_path / name, process=False)
     theirs = theirs if isinstance(theirs, trimesh.Trimesh) else next(iter(theirs.geometry.values()))
     uvs = textured.mesh.uvs.numpy()
@@ -102,7 +102,7 @@ def test_trimesh_sees_the_same_colours(textured, tmp_path, name):
 @pytest.mark.parametrize("name", ["a.obj", "a.glb"])
 def test_open3d_sees_the_same_colours(textured, tmp_path, name):
     open3d = pytest.importorskip("open3d", reason="Open3D does not load here", exc_type=ImportError)
-    textured.save(tmp_path / name)
+    io.save(textured, tmp_path / name)
     theirs = open3d.io.read_triangle_mesh(str(tmp_path / name), True)
     pixels, uvs = np.asarray(theirs.textures[0]), np.asarray(theirs.triangle_uvs)
     assert pixels.shape == (64, 96, 3)
@@ -116,7 +116,7 @@ def test_usd_shows_the_texture(textured, tmp_path, suffix):
     pytest.importorskip("pxr", reason="usd-core is not installed")
     from pxr import Ar, Usd, UsdGeom, UsdShade, UsdValidation
 
-    textured.save(tmp_path / f"my a.{suffix}")
+    io.save(textured, tmp_path / f"my a.{suffix}")
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"my a.{suffix}", *(["my a_texture.png"] if suffix != "usdz" else [])]
     stage = Usd.Stage.Open(str(tmp_path / f"my a.{suffix}"))
     prim = stage.GetPrimAtPath("/scene/mesh")
@@ -180,7 +180,7 @@ def test_several_textures_become_colours(tmp_path, caplog):
 
 def test_a_texture_that_is_not_there_is_a_warning(textured, sphere, tmp_path, caplog):
     scene = replace(textured, mesh=replace(textured.mesh, colors=sphere.mesh.colors))
-    scene.save(tmp_path / "a.obj")
+    io.save(scene, tmp_path / "a.obj")
     (tmp_path / "a_texture.png").unlink()
     mesh = io.load(tmp_path / "a.obj").mesh
     assert "a_texture.png of material textured is not there" in caplog.text and mesh.uvs is None
@@ -257,7 +257,7 @@ def test_fuzzed_files(textured, tmp_path, name):
     """Damaged bytes of any of the files give a scene or a FileError that names the file."""
     small = replace(textured, mesh=replace(textured.mesh, texture=textured.mesh.texture[:6, :5]))
     scene_file = tmp_path / (name if name in ("a.glb", "a.gltf") else "a.obj")
-    small.save(scene_file)
+    io.save(small, scene_file)
     good = (tmp_path / name).read_bytes()
     start = good.find(b'{"asset') if name == "a.glb" else 0
 
@@ -291,7 +291,7 @@ def test_a_failed_save_leaves_what_was_there(textured, tmp_path, name, monkeypat
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(FileError, match="No space left"):
-        textured.save(tmp_path / name)
+        io.save(textured, tmp_path / name)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
 
 
@@ -303,7 +303,7 @@ def test_the_obj_appears_last(textured, tmp_path, monkeypatch):
         replace_file(source, target)
 
     monkeypatch.setattr(os, "replace", record)
-    textured.save(tmp_path / "a.obj")
+    io.save(textured, tmp_path / "a.obj")
     assert names == ["a_texture.png", "a.mtl", "a.obj"]
 
 
@@ -318,13 +318,13 @@ def test_what_cannot_be_saved(textured, tmp_path, monkeypatch):
         (textured, "C:a.obj", "outside its folder"),
     ):  # fmt: skip
         with pytest.raises(ReconError, match=word):
-            scene.save(tmp_path / name)
+            io.save(scene, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_inspect_tells_of_the_texture(textured, tmp_path):
     from recon.io.inspect import inspect
 
-    textured.save(tmp_path / "a.obj")
+    io.save(textured, tmp_path / "a.obj")
     facts = inspect(tmp_path / "a.obj")
     assert facts["mesh"]["colors"] == "texture of 96 x 64 pixels" and facts["problems"] == []

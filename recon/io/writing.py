@@ -1,0 +1,71 @@
+"""Contains `save`: a scene to a file or folder of any format, and `convert` from one to another."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon.errors import ReconError
+from recon.io.files import fault
+from recon.io.options import Axes, Encoding, Kind, Options
+from recon.io.reading import load
+from recon.io.table import Format, find
+
+if TYPE_CHECKING:
+    from recon.scene import Scene
+
+
+def save(
+    scene: Scene, path: str | Path, *, kind: Kind | None = None, axes: Axes | None = None, unit_scale: float = 1.0,
+    sh_degree: int | None = None, encoding: Encoding = "binary", spz_version: int = 3,
+) -> None:  # fmt: skip
+    """Writes a scene in the format that the name says; the file appears whole or not at all, and the scene stays as it is.
+
+    `kind`: "splats", "mesh" or "points" where the format could hold several; `axes`: another world than the format's own; `unit_scale`: file
+    units per scene unit; `sh_degree`: at most this (default: what the format holds, at most 3 as programs read no more); `encoding` of point and
+    mesh PLY; `spz_version` 2, 3 or 4. Gaussians and points that are not finite are left out with a warning. Raises ReconError.
+    """
+    from recon.io.axes import move, world_matrix
+    from recon.io.content import sh_within, take
+
+    path = Path(path)
+    entry = find(path)
+    chosen = _kind(scene, entry, kind, path)
+    if not 0 < unit_scale < float("inf"):
+        raise ReconError(f"unit_scale is {unit_scale}, wanted a positive number")
+    if encoding not in ("binary", "big-endian", "ascii"):
+        raise ReconError(f"unknown encoding {encoding!r}; one of: binary, big-endian, ascii")
+    content = take(scene, chosen, path)
+    if chosen == "splats":
+        content = sh_within(content, entry.sh_degree if sh_degree is None else sh_degree, path)
+    options = Options(
+        axes=axes or entry.axes, unit_scale=unit_scale, sh_degree=entry.sh_degree if sh_degree is None else sh_degree,
+        encoding=encoding, spz_version=spz_version,
+    )  # fmt: skip
+    content = move(content, world_matrix(options.axes), unit_scale)
+    import_module(f"recon.io.{entry.writers[chosen]}").write(content, path, options)
+
+
+def _kind(scene: Scene, entry: Format, kind: Kind | None, path: Path) -> Kind:
+    """What of the scene goes into the file. Raises FileError where nothing fits."""
+    from recon.io.content import holds
+
+    if not entry.writers:
+        raise fault(path, f"cannot be written: {entry.name} files are only read")
+    if kind is not None:
+        if kind not in entry.writers:
+            raise fault(path, f"cannot hold {kind!r}; {entry.name} files hold: {', '.join(entry.writers)}")
+        return kind
+    if "scene" in entry.writers:
+        return "scene"
+    there = holds(scene)
+    fitting: list[Kind] = [k for k in entry.writers if there.count(k)]
+    return fitting[0] if fitting else next(iter(entry.writers))
+
+
+def convert(source: str | Path, target: str | Path, *, repair: bool = False) -> None:
+    """Reads one file and writes it as another; the names decide the formats. Raises ReconError."""
+    target = Path(target)
+    find(target)
+    save(load(source, repair=repair), target)

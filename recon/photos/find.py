@@ -1,0 +1,58 @@
+"""Contains the search for photos: files, folders, patterns and zip archives, in natural order."""
+
+from __future__ import annotations
+
+import glob
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from recon.photos.decode import EXTENSIONS, PhotoError
+
+MOST_PHOTOS = 100
+MOST_FILE_BYTES = 500_000_000  # of one photo inside an archive
+
+
+def find_photos(paths: Sequence[str | Path] | str | Path) -> list[tuple[Path | bytes, str]]:
+    """Each photo's file (or its bytes, from a zip archive) and name, in the order given; folders, patterns and archives sorted naturally."""
+    found: list[tuple[Path | bytes, str]] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        path = Path(path)
+        if path.is_dir():
+            files = [p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".") and p.is_file()]
+            if not files:
+                raise PhotoError(f"the folder {path} holds no photos; allowed: {', '.join(EXTENSIONS)}")
+        elif path.suffix.lower() == ".zip" and path.is_file():
+            found += _zip_photos(path)
+            continue
+        elif not path.exists() and glob.has_magic(str(path)):
+            files = [Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()]
+            if not files:
+                raise PhotoError(f"no photo is named like {path}")
+        else:
+            files = [path]
+        found += [(p, str(p)) for p in sorted(files, key=lambda p: _natural(p.name))]
+    if not found:
+        raise PhotoError("no photos were given")
+    if len(found) > MOST_PHOTOS:
+        raise PhotoError(f"{len(found)} photos were given, wanted at most {MOST_PHOTOS}")
+    return found
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A sorting key that puts photo_9 before photo_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+
+
+def _zip_photos(path: Path) -> list[tuple[bytes, str]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [e for e in archive.infolist() if Path(e.filename).suffix.lower() in EXTENSIONS and not Path(e.filename).name.startswith(".")]
+            large = [e.filename for e in entries if e.file_size > MOST_FILE_BYTES]
+            if not entries or large or len(entries) > MOST_PHOTOS:
+                what = f"{large[0]} of over {MOST_FILE_BYTES // 1_000_000} MB" if large else f"{len(entries)} photos"
+                raise PhotoError(f"the archive {path} holds {what}, wanted 1 to {MOST_PHOTOS} photos")
+            return [(archive.read(e), e.filename) for e in sorted(entries, key=lambda e: _natural(e.filename))]
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise PhotoError(f"{path} cannot be read as a zip archive: {error}") from error

@@ -1,0 +1,276 @@
+"""Compiled loops that list the splats of each tile and blend them, front to back, 8 pixels of a row at a time; for `render_cpu`. Imports numba.
+
+A tile's state is one float array of planes of 256 pixels: light (transmittance), alive (1 until the pixel ends), sums, and this splat's weight.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from recon.render.cpu_project import FAST, LOG2_MIN_ALPHA, Real, Whole
+from recon.render.options import MAX_ALPHA, MIN_TRANSMITTANCE, SURFEL_FILTER
+
+TILE = 16
+U = np.uint64  # an index that numba need not look at for a sign
+LIGHT, ALIVE, WEIGHT, BEFORE, RED, GREEN, BLUE, DEPTH, MEDIAN, NORMAL_X, NORMAL_Y, NORMAL_Z = (U(p * TILE * TILE) for p in range(12))
+PLANES, PLANES_EXTRAS = 8, 12
+CHECK_EVERY = 32  # splats between looks whether the whole tile has ended
+REACH_MARGIN = 2e-3
+# 2^y on [-1, 0] by least squares on Chebyshev nodes, relative error below 1e-7; 2^x = (2^(x/8))^8 for x in -8..0
+POWER = tuple(float(c) for c in np.polynomial.Chebyshev.interpolate(lambda y: 2.0**y, 6, domain=[-1, 0]).convert(kind=np.polynomial.Polynomial).coef)
+P0, P1, P2, P3, P4, P5, P6 = (np.float32(c) for c in POWER)
+EIGHTH, MIN_POWER, CAP, LAST = np.float32(1 / 8), np.float32(LOG2_MIN_ALPHA), np.float32(MAX_ALPHA), np.float32(MIN_TRANSMITTANCE)
+ONE, NONE, HALF, LOWEST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(-8)
+
+
+@njit(inline="always")
+def _tile_row_span(shape: np.ndarray, i: int, row: int, columns: int) -> tuple[int, int]:
+    """Tiles [first, last) of a row of tiles that the ellipse of splat i touches (its leftmost and rightmost points between the row's pixels)."""
+    x, y, la, lb, lc = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3], shape[i, 4]
+    reach = shape[i, 5] - LOG2_MIN_ALPHA + REACH_MARGIN
+    half = math.sqrt(reach) / lc
+    low, high = max(row * TILE + 0.5 - y, -half), min(row * TILE + TILE - 0.5 - y, half)
+    if low > high:
+        return 0, 0
+    tip = lb * half / math.sqrt(lb * lb + lc * lc)
+    d = min(max(-tip, low), high)
+    right = x + (math.sqrt(max(reach - (lc * d) ** 2, 0.0)) - lb * d) / la
+    d = min(max(tip, low), high)
+    left = x + (-math.sqrt(max(reach - (lc * d) ** 2, 0.0)) - lb * d) / la
+    first = int(min(max(math.ceil((left - TILE + 0.5) / TILE), 0.0), columns))
+    return first, max(first, int(min(max(math.floor((right - 0.5) / TILE) + 1.0, 0.0), columns)))
+
+
+@njit(inline="always")
+def _rows(shape: np.ndarray, boxes: np.ndarray, i: int, rows: int) -> tuple[int, int]:
+    """Rows of tiles [first, last) that splat i can touch."""
+    if len(boxes):
+        low, high = boxes[i, 1], boxes[i, 3]
+    else:
+        half = math.sqrt(shape[i, 5] - LOG2_MIN_ALPHA + REACH_MARGIN) / shape[i, 4]
+        low, high = shape[i, 1] - half, shape[i, 1] + half
+    first = int(min(max(math.floor(low / TILE), 0.0), rows))
+    return first, max(first, int(min(max(math.ceil(high / TILE), 0.0), rows)))
+
+
+@njit(inline="always")
+def _columns(shape: np.ndarray, boxes: np.ndarray, i: int, row: int, columns: int) -> tuple[int, int]:
+    if len(boxes):
+        first = int(min(max(math.floor(boxes[i, 0] / TILE), 0.0), columns))
+        return first, max(first, int(min(max(math.ceil(boxes[i, 2] / TILE), 0.0), columns)))
+    return _tile_row_span(shape, i, row, columns)
+
+
+@njit(parallel=True, cache=True)
+def count_pairs(shape: np.ndarray, order: np.ndarray, boxes: np.ndarray, columns: int, rows: int, counts: np.ndarray) -> None:
+    """Adds to counts [parts, tiles] how many splats of each part of the order touch each tile; boxes [M, 4] of surfels, or [0, 4]."""
+    parts = len(counts)
+    for p in prange(parts):
+        for j in range(len(order) * p // parts, len(order) * (p + 1) // parts):
+            i = order[j]
+            top, bottom = _rows(shape, boxes, i, rows)
+            for row in range(top, bottom):
+                first, last = _columns(shape, boxes, i, row, columns)
+                for column in range(first, last):
+                    counts[p, row * columns + column] += 1
+
+
+@njit(parallel=True, cache=True)
+def list_pairs(shape: np.ndarray, order: np.ndarray, boxes: np.ndarray, columns: int, rows: int, places: np.ndarray, listed: np.ndarray) -> None:
+    """The same walk, writing each splat's number; `places` [parts, tiles] are used up."""
+    parts = len(places)
+    for p in prange(parts):
+        for j in range(len(order) * p // parts, len(order) * (p + 1) // parts):
+            i = order[j]
+            top, bottom = _rows(shape, boxes, i, rows)
+            for row in range(top, bottom):
+                first, last = _columns(shape, boxes, i, row, columns)
+                for column in range(first, last):
+                    listed[places[p, row * columns + column]] = i
+                    places[p, row * columns + column] += 1
+
+
+@njit(fastmath=FAST)
+def _cover(state: np.ndarray, at: Whole, pixels: Whole, red: Real, green: Real, blue: Real, z: Real) -> None:
+    """`pixels` (8) pixels of a row take a splat of 2^(what WEIGHT holds).
+
+    Written so that it becomes vector code: no branch, constant distances between planes, and a number of pixels that is known only when it runs
+    (the compiler would unroll a constant one first, and then finds no loop).
+    """
+    for k in range(pixels):
+        here = at + k
+        power = state[WEIGHT + here]
+        y = max(power, LOWEST) * EIGHTH
+        share = P0 + y * (P1 + y * (P2 + y * (P3 + y * (P4 + y * (P5 + y * P6)))))
+        share *= share
+        share *= share
+        share *= share
+        share = min(share, CAP) if power >= MIN_POWER else NONE
+        light = state[LIGHT + here]
+        after = light * (ONE - share)
+        alive = state[ALIVE + here] if after > LAST else NONE
+        weight = share * light * alive
+        state[ALIVE + here] = alive
+        state[BEFORE + here] = light
+        state[WEIGHT + here] = weight
+        state[LIGHT + here] = after if alive > NONE else light
+        state[RED + here] += weight * red
+        state[GREEN + here] += weight * green
+        state[BLUE + here] += weight * blue
+        state[DEPTH + here] += weight * z
+
+
+@njit(fastmath=FAST)
+def _row_powers(state: np.ndarray, at: Whole, pixels: Whole, begin: Real, step: Real, power: Real) -> None:
+    """Writes the exponents of `pixels` pixels of a row: power - u^2, u = begin + step k."""
+    for k in range(pixels):
+        u = begin + step * np.float32(np.int32(k))
+        state[WEIGHT + at + k] = power - u * u
+
+
+@njit(fastmath=FAST)
+def _add_extras(state: np.ndarray, at: Whole, values: np.ndarray, i: int) -> None:
+    """The normals' sums of 8 pixels, and the median depth of those whose light has just fallen to a half."""
+    z, nx, ny, nz = values[i, 3], values[i, 4], values[i, 5], values[i, 6]
+    for k in range(U(8)):
+        weight = state[WEIGHT + at + k]
+        state[NORMAL_X + at + k] += weight * nx
+        state[NORMAL_Y + at + k] += weight * ny
+        state[NORMAL_Z + at + k] += weight * nz
+        crossed = state[BEFORE + at + k] > HALF and state[LIGHT + at + k] <= HALF and weight > NONE
+        state[MEDIAN + at + k] = z if crossed else state[MEDIAN + at + k]
+
+
+@njit
+def _begin(state: np.ndarray, x: int, y: int, width: int, height: int) -> None:
+    state[:] = 0
+    for r in range(TILE):
+        for k in range(TILE):
+            state[LIGHT + U(r * TILE + k)] = 1
+            if x + k < width and y + r < height:
+                state[ALIVE + U(r * TILE + k)] = 1
+
+
+@njit
+def _ended(state: np.ndarray) -> bool:
+    alive = NONE
+    for at in range(U(TILE * TILE)):
+        alive += state[ALIVE + at]
+    return alive == NONE
+
+
+@njit
+def _finish(state: np.ndarray, x: int, y: int, background: np.ndarray, picture: np.ndarray) -> None:
+    height, width, channels = picture.shape
+    for r in range(min(TILE, height - y)):
+        for k in range(min(TILE, width - x)):
+            at, pixel = U(r * TILE + k), picture[y + r, x + k]
+            light = state[LIGHT + at]
+            pixel[0] = state[RED + at] + light * background[0]
+            pixel[1] = state[GREEN + at] + light * background[1]
+            pixel[2] = state[BLUE + at] + light * background[2]
+            pixel[3] = ONE - light
+            pixel[4] = state[DEPTH + at]
+            if channels > 5:
+                pixel[5], pixel[6], pixel[7] = state[NORMAL_X + at], state[NORMAL_Y + at], state[NORMAL_Z + at]
+                pixel[8] = state[MEDIAN + at]
+
+
+@njit(parallel=True, cache=True, fastmath=FAST)
+def blend_gaussians(
+    shape: np.ndarray,
+    values: np.ndarray,
+    listed: np.ndarray,
+    starts: np.ndarray,
+    columns: int,
+    pixels: Whole,
+    background: np.ndarray,
+    picture: np.ndarray,
+) -> None:
+    """Fills picture [H, W, 5 or 9] (colour, alpha, sum of weighted z, normal, median z) from the tiles' lists."""
+    height, width, channels = picture.shape
+    extras = channels > 5
+    for tile in prange(len(starts) - 1):
+        x0, y0 = tile % columns * TILE, tile // columns * TILE
+        state = np.empty((PLANES_EXTRAS if extras else PLANES) * TILE * TILE, np.float32)
+        _begin(state, x0, y0, width, height)
+        for j in range(starts[tile], starts[tile + 1]):
+            if (j - starts[tile]) % CHECK_EVERY == CHECK_EVERY - 1 and _ended(state):
+                break
+            i = listed[j]
+            x, y, la, lb, lc, lo = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3], shape[i, 4], shape[i, 5]
+            red, green, blue, z = values[i, 0], values[i, 1], values[i, 2], values[i, 3]
+            reach = lo - np.float32(LOG2_MIN_ALPHA - REACH_MARGIN)
+            half, inverse = math.sqrt(reach) / lc, ONE / la
+            top, bottom = max(math.ceil(y - half - HALF), y0), min(math.floor(y + half - HALF), y0 + TILE - 1)
+            for row in range(int(top), int(bottom) + 1):
+                dy = np.float32(row) + HALF - y
+                v = lc * dy
+                rest = reach - v * v
+                if rest <= NONE:
+                    continue
+                middle, side = x - lb * dy * inverse - np.float32(x0), math.sqrt(rest) * inverse
+                u0, power0 = la * (np.float32(x0) + HALF - x) + lb * dy, lo - v * v
+                for part in range(2):  # 8 pixels each, where the ellipse reaches them
+                    if middle + side < np.float32(8 * part) + HALF or middle - side > np.float32(8 * part) + np.float32(7.5):
+                        continue
+                    at = U((row - y0) * TILE + 8 * part)
+                    begin = u0 + la * np.float32(8 * part)
+                    _row_powers(state, at, pixels, begin, la, power0)
+                    _cover(state, at, pixels, red, green, blue, z)
+                    if extras:
+                        _add_extras(state, at, values, i)
+        _finish(state, x0, y0, background, picture)
+
+
+@njit(parallel=True, cache=True, fastmath=FAST)
+def blend_surfels(
+    shape: np.ndarray,
+    values: np.ndarray,
+    listed: np.ndarray,
+    starts: np.ndarray,
+    columns: int,
+    pixels: Whole,
+    background: np.ndarray,
+    picture: np.ndarray,
+) -> None:
+    """The same for surfels: shape [M, 12] is the plane-to-screen matrix by rows, the centre and the opacity."""
+    height, width, channels = picture.shape
+    extras = channels > 5
+    scale, screen = np.float32(-0.5 / math.log(2)), np.float32(SURFEL_FILTER)
+    for tile in prange(len(starts) - 1):
+        x0, y0 = tile % columns * TILE, tile // columns * TILE
+        state = np.empty((PLANES_EXTRAS if extras else PLANES) * TILE * TILE, np.float32)
+        _begin(state, x0, y0, width, height)
+        for j in range(starts[tile], starts[tile + 1]):
+            if (j - starts[tile]) % CHECK_EVERY == CHECK_EVERY - 1 and _ended(state):
+                break
+            i = listed[j]
+            m = shape[i]
+            red, green, blue, z = values[i, 0], values[i, 1], values[i, 2], values[i, 3]
+            lo = np.float32(math.log2(m[11]))
+            for part in range(2 * TILE):
+                row, left = y0 + part // 2, np.float32(x0 + 8 * (part % 2)) + HALF
+                py = np.float32(row) + HALF
+                # the lines of the plane that project to this row (b) and to a column (a); their crossing is where the pixel's ray meets the plane
+                b0, b1, b2 = py * m[6] - m[3], py * m[7] - m[4], py * m[8] - m[5]
+                at = U(part // 2 * TILE + 8 * (part % 2))
+                dy = py - m[10]
+                for k in range(U(8)):
+                    px = left + np.float32(k)
+                    a0, a1, a2 = px * m[6] - m[0], px * m[7] - m[1], px * m[8] - m[2]
+                    w = a0 * b1 - a1 * b0
+                    inverse = ONE / (w if abs(w) > np.float32(1e-20) else ONE)
+                    u, v = (a1 * b2 - a2 * b1) * inverse, (a2 * b0 - a0 * b2) * inverse
+                    seen = abs(w) > np.float32(1e-20) and m[6] * u + m[7] * v + m[8] > NONE
+                    dx = px - m[9]
+                    flat = screen * (dx * dx + dy * dy)
+                    square = min(u * u + v * v, flat) if seen else flat
+                    state[WEIGHT + at + k] = lo + scale * square
+                _cover(state, at, pixels, red, green, blue, z)
+                if extras:
+                    _add_extras(state, at, values, i)
+        _finish(state, x0, y0, background, picture)

@@ -1,0 +1,1 @@
+"""From posed depth maps to surfaces: alignment, points, Gaussians."""

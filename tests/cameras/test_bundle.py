@@ -1,0 +1,139 @@
+"""Many views with a known answer."""
+import time
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from recon.cameras.adjustment import Rig, adjust, project
+from recon.cameras.bundle import solve_views
+from recon.cameras.pose import Matches, solve_pair
+from recon.cameras.tracks import Observations, build_tracks, triangulate
+from recon.evaluate import camera_centre_errors, rotation_error_degrees
+
+CENTRE = np.array([256.0, 192.0])
+
+
+def ring(views, seed=0, step=12.0):
+    """cam_to_world of cameras on an arc that look at the middle of the scene."""
+    g = np.random.default_rng(seed)
+    T = np.tile(np.eye(4), (views, 1, 1))
+    for k in range(views):
+        T[k, :3, :3] = (Rotation.from_euler("y", -k * step, degrees=True) * Rotation.from_rotvec(g.normal(size=3) * 0.03)).as_matrix()
+        T[k, :3, 3] = np.array([0, 0, 5.0]) - T[k, :3, :3] @ np.array([0, 0, 5.0]) + g.normal(size=3) * 0.15
+    return T
+
+
+def scene(views=6, *, focal=420.0, noise=0.5, outliers=0.2, seed=0, count=500, step=12.0, apart=3, lost=()):
+    g = np.random.default_rng(seed)
+    T = ring(views, seed, step)
+    points = np.c_[g.uniform(-1.6, 1.6, (count, 2)), g.uniform(3.5, 6.5, count)]
+    seen = []
+    for k in range(views):
+        p = (points - T[k, :3, 3]) @ T[k, :3, :3]
+        u = focal * p[:, :2] / p[:, 2:] + CENTRE + g.normal(size=(count, 2)) * noise
+        seen.append((u, (p[:, 2] > 0.1) & (u > 0).all(1) & (u < 2 * CENTRE).all(1)))
+    matches = {}
+    for i in range(views):
+        for j in range(i + 1, min(views, i + apart + 1)):
+            if i in lost or j in lost:
+                continue
+            both = seen[i][1] & seen[j][1]
+            xa, xb = seen[i][0][both].copy(), seen[j][0][both].copy()
+            wrong = g.random(len(xa)) < outliers
+            xb[wrong] = g.uniform(0, 384, (wrong.sum(), 2))
+            matches[(i, j)] = Matches(xa=xa, xb=xb, confidence=np.ones(len(xa)), source="test")
+    return matches, T
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("prior", [420.0, 560.0])
+def test_known_cameras_are_recovered(seed, prior):
+    matches, T = scene(seed=seed)
+    b = solve_views(matches, [CENTRE] * 6, [prior] * 6)
+    assert b.placed.all() and np.allclose(b.cam_to_world[0], np.eye(4))
+    assert camera_centre_errors(b.cam_to_world, T).max() < 0.02
+    assert abs(np.log(b.K[0, 0, 0] / 420)) < 0.05 and b.error.mean() < 1.0
+    assert len(b.points) > 300 and b.view.max() == 5 and b.point.max() == len(b.points) - 1
+
+
+def test_two_views_keep_what_their_pair_was_refined_to():
+    matches, _ = scene(2, seed=1, step=15.0)
+    pair = solve_pair(matches[(0, 1)], CENTRE, CENTRE, 500.0, 500.0)
+    b = solve_views(matches, [CENTRE] * 2, [500.0] * 2, relative={(0, 1): pair})
+    assert pair is not None and b.K[0, 0, 0] == pytest.approx(pair.focal_a, rel=1e-9)
+    assert rotation_error_degrees(np.linalg.inv(b.cam_to_world[1])[:3, :3], pair.R) < 1e-6
+    assert len(b.points) > 100 and b.error.mean() < 1.0
+
+
+def test_two_views():
+    matches, T = scene(2, seed=4)
+    b = solve_views(matches, [CENTRE] * 2, [420.0] * 2)
+    truth = np.linalg.inv(T[0]) @ T[1]
+    assert b.placed.all() and rotation_error_degrees(b.cam_to_world[1, :3, :3], truth[:3, :3]) < 1
+    assert b.cam_to_world[1, :3, 3] @ truth[:3, 3] / np.linalg.norm(truth[:3, 3]) > 0.99
+
+
+def test_a_view_without_matches_is_reported():
+    matches, _ = scene(5, lost=(3,))
+    b = solve_views(matches, [CENTRE] * 5, [420.0] * 5)
+    assert b.placed.tolist() == [True, True, True, False, True]
+    assert np.isnan(b.cam_to_world[3]).all() and b.confidence[3] == 0 and b.confidence[0] > 0.3
+
+
+def test_no_matches_place_nothing():
+    b = solve_views({}, [CENTRE] * 3, [420.0] * 3)
+    assert not b.placed.any() and len(b.points) == 0
+    with pytest.raises(ValueError):
+        solve_views({(0, 3): Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))}, [CENTRE] * 3, [420.0] * 3)
+
+
+def test_given_cameras_are_kept_exactly():
+    matches, T = scene(5)
+    K = np.tile([[420.0, 0, 256], [0, 420, 192], [0, 0, 1]], (5, 1, 1))
+    b = solve_views(matches, [CENTRE] * 5, [300.0] * 5, K=K, cam_to_world=T)
+    assert np.array_equal(b.K, K) and np.allclose(b.cam_to_world, T, atol=1e-12) and len(b.points) > 300
+    some = T.copy()
+    some[3:] = np.nan
+    b = solve_views(matches, [CENTRE] * 5, [300.0] * 5, K=K, cam_to_world=some)
+    assert b.placed.all() and np.abs(b.cam_to_world[3:, :3, 3] - T[3:, :3, 3]).max() < 0.05
+
+
+def test_pure_rotation_is_not_placed_with_confidence():
+    g = np.random.default_rng(0)
+    rays = np.c_[g.uniform(-0.4, 0.4, (400, 2)), np.ones(400)]
+    turned = rays @ Rotation.from_rotvec([0.02, 0.1, 0]).as_matrix().T
+    xa, xb = (420 * r[:, :2] / r[:, 2:] + CENTRE + g.normal(size=(400, 2)) * 0.3 for r in (rays, turned))
+    b = solve_views({(0, 1): Matches(xa=xa, xb=xb, confidence=np.ones(400))}, [CENTRE] * 2, [420.0] * 2)
+    assert b.confidence.max() < 0.3
+
+
+def test_tracks_join_and_never_hold_a_view_twice():
+    g = np.random.default_rng(0)
+    a, b, c = (g.uniform(0, 500, (50, 2)) for _ in range(3))
+    m = lambda x, y: Matches(xa=x, xb=y, confidence=np.ones(len(x)))
+    t = build_tracks({(0, 1): m(a, b), (1, 2): m(b, c), (0, 2): m(a, np.roll(c, 1, 0))})
+    assert len(np.unique(np.c_[t.point, t.view], axis=0)) == len(t.view)
+    assert np.bincount(t.point).max() == 3
+
+
+def test_triangulation_is_exact_without_noise():
+    _, T = scene(4)
+    W = np.linalg.inv(T)
+    points = np.random.default_rng(0).uniform(-1, 1, (20, 3)) + [0, 0, 5]
+    rig = Rig(R=W[:, :3, :3], t=W[:, :3, 3], focal=np.full((4, 2), 420.0), principal=np.tile(CENTRE, (4, 1)), log_scale=np.zeros(4))
+    o = Observations(view=np.repeat(np.arange(4), 20), point=np.tile(np.arange(20), 4), xy=np.zeros((80, 2)), count=20)
+    o = Observations(view=o.view, point=o.point, xy=project(rig, points, o)[0], count=20)
+    found, angle = triangulate(o, rig.focal_now, rig.principal, rig.R, rig.t)
+    assert np.allclose(found, points) and angle.min() > 0.1
+    start = points + np.random.default_rng(1).normal(size=points.shape) * 0.02
+    moved, found = adjust(rig, start, o, free=np.array([False, True, True, True]), focal_free=np.ones(4, bool), sigma=1e3, rounds=40)
+    assert np.abs(project(moved, found, o)[0] - o.xy).max() < 1e-2
+
+
+def test_eight_views_are_quick():
+    matches, T = scene(8, count=1500, apart=7, step=8.0)
+    start = time.perf_counter()
+    b = solve_views(matches, [CENTRE] * 8, [500.0] * 8)
+    assert b.placed.all() and camera_centre_errors(b.cam_to_world, T).max() < 0.02
+    assert time.perf_counter() - start < 30  # about 5 s on two cores

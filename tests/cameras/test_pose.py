@@ -1,0 +1,122 @@
+"""Poses with a known answer."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from recon.cameras.pose import Matches, choose, concatenate, polish, solve_pair
+
+CENTRE = np.array([320.0, 240.0])
+
+
+def angle(a, b):
+    return np.degrees(np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1)))
+
+
+def rotation_angle(A, B):
+    return np.degrees(np.linalg.norm(Rotation.from_matrix(A.T @ B).as_rotvec()))
+
+
+def scene(seed, *, focal=500.0, outliers=0.3, noise=0.5, still=False, count=600):
+    """Matches of two synthetic views and their true R, t."""
+    g = np.random.default_rng(seed)
+    points = np.c_[g.uniform(-2, 2, count), g.uniform(-1.5, 1.5, count), g.uniform(3, 8, count)]
+    R = Rotation.from_rotvec(g.normal(size=3) * 0.15).as_matrix()
+    t = g.normal(size=3) * [1, 0.5, 0.5]
+    t = t / np.linalg.norm(t) * (0.0 if still else 1.0)
+    project = lambda p: focal * p[:, :2] / p[:, 2:] + CENTRE
+    xa, xb = project(points), project(points @ R.T + t)
+    xb = xb + g.normal(size=xb.shape) * noise
+    wrong = g.random(count) < outliers
+    xb[wrong] = g.uniform(0, 640, (wrong.sum(), 2))
+    return Matches(xa=xa, xb=xb, confidence=np.ones(count), source="test"), R, t
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_known_pose_is_recovered(seed):
+    matches, R, t = scene(seed)
+    p = solve_pair(matches, CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    assert rotation_angle(p.R, R) < 0.4 and angle(p.t, t) < 2
+    assert p.confidence > 0.5 and p.focal_a == pytest.approx(500)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_focal_is_refined_from_a_wrong_prior(seed):
+    matches, R, t = scene(seed, noise=0.2)
+    p = solve_pair(matches, CENTRE, CENTRE, 750.0, 750.0)
+    assert rotation_angle(p.R, R) < 2 and angle(p.t, t) < 6
+    assert abs(np.log(p.focal_a / 500)) < 0.2
+
+
+def test_pure_rotation_has_low_confidence():
+    matches, R, _ = scene(3, still=True)
+    p = solve_pair(matches, CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    assert p is None or p.confidence < 0.15
+    assert p is None or rotation_angle(p.R, R) < 1
+
+
+def test_noise_alone_has_low_confidence():
+    matches, _, _ = scene(1, outliers=1.0)
+    p = solve_pair(matches, CENTRE, CENTRE, 500.0, 500.0)
+    assert p is None or p.confidence < 0.15
+
+
+def test_too_few_matches_and_bad_arguments():
+    matches, _, _ = scene(1, count=6)
+    assert solve_pair(matches, CENTRE, CENTRE, 500.0, 500.0) is None
+    with pytest.raises(ValueError, match="focal_prior_a"):
+        solve_pair(matches, CENTRE, CENTRE, 0.0, 500.0)
+
+
+def test_choose_takes_the_better_witness():
+    good, R, t = scene(5)
+    bad, _, _ = scene(6, outliers=1.0, count=300)
+    p = choose([bad, good], CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    assert rotation_angle(p.R, R) < 0.5 and angle(p.t, t) < 2
+    assert len(p.inliers) == len(good) + len(bad)
+
+
+def test_inverse_swaps_the_views():
+    matches, _, _ = scene(2)
+    p = solve_pair(matches, CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    q = solve_pair(matches.swapped(), CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    assert rotation_angle(p.inverse().R, q.R) < 0.3 and angle(p.inverse().t, q.t) < 2
+
+
+@pytest.mark.parametrize("tilt", [35, -40, -15])
+def test_one_face_of_a_box_is_not_taken_for_its_mirror_image(tilt):
+    """A plane alone: a second pose fits the epipolar lines as well, with half of the points behind a camera."""
+    g = np.random.default_rng(tilt + 100)
+    turned = lambda degrees: Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+    face = np.c_[g.uniform(-1, 1, (300, 2)), np.zeros(300)] @ turned(tilt).T
+    R, middle = turned(30), np.array([0, 0, 4.0])
+    project = lambda p: 900 * p[:, :2] / p[:, 2:] + CENTRE + g.normal(size=(len(p), 2)) * 0.3
+    matches = Matches(xa=project(face + middle), xb=project(face @ R.T + middle), confidence=np.ones(300))
+    p = solve_pair(matches, CENTRE, CENTRE, 900.0, 900.0, threshold_px=0.5, focal_known=True)
+    assert rotation_angle(p.R, R) < 2 and angle(p.t, middle - R @ middle) < 4
+    assert p.support > 290
+
+
+def test_weights_say_which_matches_are_exact():
+    """Many matches off by a common bend, few exact: with their weight the few decide."""
+    many, R, t = scene(5, outliers=0.0, noise=0.0)
+    bend = 3e-5 * (many.xb - CENTRE) ** 2 * [1, -1]
+    exact = many.take(np.arange(0, 600, 5))
+    bent = Matches(xa=many.xa, xb=many.xb + bend, confidence=many.confidence, weight=np.ones(600))
+    errors = []
+    for weight in (1.0, 50.0):
+        heavy = Matches(xa=exact.xa, xb=exact.xb, confidence=exact.confidence, weight=np.full(len(exact), weight))
+        p = solve_pair(concatenate([bent, heavy]), CENTRE, CENTRE, 500.0, 500.0, focal_known=True, threshold_px=2.0)
+        errors.append(angle(p.t, t) + rotation_angle(p.R, R))
+    assert errors[1] < 0.5 * errors[0]
+    assert len(concatenate([bent, exact]).weights()) == 720 and exact.take([0, 1]).weights().tolist() == [1.0, 1.0]
+
+
+def test_polish_starts_where_it_is_told():
+    matches, R, t = scene(2, noise=0.2)
+    p = solve_pair(matches, CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    near = polish(replace(p, R=p.R @ Rotation.from_rotvec([0.01, 0, 0]).as_matrix()), matches, CENTRE, CENTRE, 500.0, 500.0, focal_known=True)
+    assert rotation_angle(near.R, R) < 0.4 and angle(near.t, t) < 2 and near.focal_a == pytest.approx(500)
+    free = polish(p, matches, CENTRE, CENTRE, 650.0, 650.0, sigma=5.0)
+    assert free.focal_a == pytest.approx(500, rel=0.05)
