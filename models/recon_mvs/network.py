@@ -55,7 +55,7 @@ class PosedViews:
     cam_to_world: Tensor  # [V, 4, 4]
     inverse_range: Tensor  # [V, 2] least (0: a plane at infinity) and largest inverse depth of the sweep
     prior: Tensor  # [V, H/8, W/8] inverse depth of the pointmap, in units of the cameras
-    prior_confidence: Tensor  # [V, H/8, W/8] its log confidence > 0; 0 where there is none
+    prior_confidence: Tensor  # [V, H/8, W/8] log of its confidence (>= 1) plus 0.05; 0 where there is no prior
 
 
 @dataclass(frozen=True, kw_only=True)

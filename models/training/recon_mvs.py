@@ -132,8 +132,9 @@ class ReconMVSTask:
         K, cam_to_world = draw_solved(dice, *camera_matrices(seen.cameras))
         prior, confidence = draw_prior(dice, out["local"][..., 2].float(), out["local_confidence"].float(), seen.depth, there)
         flat = lambda x: x.flatten(0, 1)
+        half = lambda x: flat(x).bfloat16() if x.is_cuda else flat(x)  # as autocast would; the sweep reads half as much
         return PosedViews(
-            images=flat(images), coarse=flat(out["coarse"]), fine=flat(out["fine"]), scales=self.small.scales(), K=flat(K),
+            images=flat(images), coarse=half(out["coarse"]), fine=half(out["fine"]), scales=self.small.scales(), K=flat(K),
             cam_to_world=flat(cam_to_world), inverse_range=flat(draw_ranges(dice, seen.depth, there)), prior=flat(prior),
             prior_confidence=flat(confidence),
         )  # fmt: skip
