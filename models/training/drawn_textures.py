@@ -37,7 +37,7 @@ def leaf_textures(dice: Dice, count: int) -> Tensor:  # [count, 256, 256, 3] uin
 def plain_textures(dice: Dice, count: int) -> Tensor:  # [count, 256, 256, 3] uint8
     """One colour each, mostly a light one as of painted walls, with a gradient of up to 6 % and, on half of them, a grain of up to 1 %."""
     light = dice.uniform(0.6, 0.97, count, 1) * (1 + dice.normal(count, 3) * 0.03)
-    colour = torch.where(dice.chance(0.65, count, 1), light, dice.uniform(0.08, 0.9, count, 3))[..., None, None]
+    colour = torch.where(dice.chance(0.75, count, 1), light, dice.uniform(0.08, 0.9, count, 3))[..., None, None]
     drift = F.interpolate(dice.uniform(-1, 1, count, 1, 3, 3), size=(SIDE, SIDE), mode="bilinear", align_corners=True)
     grain = dice.normal(count, 1, SIDE, SIDE) * dice.chance(0.5, count, 1, 1, 1)
     shade = 1 + drift * dice.uniform(0, 0.06, count, 1, 1, 1) + grain * dice.uniform(0, 0.01, count, 1, 1, 1)

@@ -46,7 +46,7 @@ def framed(width: float, height: float, radius: float) -> list[Part]:
 def lattice(rng: np.random.Generator) -> Part:
     """Slanted wires or slats that cross: chain link, garden trellis."""
     width, height, radius = 1.0, rng.uniform(0.4, 1), rng.uniform(0.004, 0.016)
-    step, slope = rng.uniform(0.16, 0.4), rng.uniform(0.7, 1.4)
+    step, slope = rng.uniform(0.2, 0.4), rng.uniform(0.7, 1.4)
     parts = framed(width, height, radius * 2)
     for side in (-1, 1):
         for offset in np.arange(-width - height / slope + step, width + height / slope, step):
@@ -54,7 +54,7 @@ def lattice(rng: np.random.Generator) -> Part:
             low, high = np.clip([(-width - offset) * slope, (width - offset) * slope], -height, height)
             if high - low > 0.02:
                 a, b = ([side * (offset + y / slope), y, side * radius * 0.5] for y in (low, high))
-                parts.append(straight(a, b, radius, sides=3, pieces=max(1, round((high - low) / 0.3)), paint=FILLING))
+                parts.append(straight(a, b, radius, sides=3, pieces=max(1, round((high - low) / 0.5)), paint=FILLING))
     return merge(parts)
 
 

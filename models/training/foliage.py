@@ -59,7 +59,7 @@ def tree(rng: np.random.Generator) -> Part:
             tips.append((fork + tip) / 2)
             tips.append(tip)
     if rng.random() < 0.8:
-        each = int(rng.integers(4, 8))
+        each = int(rng.integers(4, 7))
         out = directions(rng, len(tips) * each, 0.1)
         base = np.repeat(np.array(tips), each, 0) + out * rng.uniform(0.02, 0.12, (len(out), 1))
         parts.append(scattered_leaves(rng, base, out, rng.uniform(0.1, 0.2), rng.uniform(1.4, 3.5)))
@@ -98,7 +98,7 @@ def branch(rng: np.random.Generator) -> Part:
 
 def fern(rng: np.random.Generator) -> Part:
     """A rosette of fronds that rise and bow."""
-    fronds, parts = int(rng.integers(7, 14)), []
+    fronds, parts = int(rng.integers(7, 13)), []
     leaf, slender, rise = rng.uniform(0.14, 0.3), rng.uniform(3, 6), rng.uniform(0.4, 1.5)
     for k in range(fronds):
         angle = 2 * np.pi * (k + rng.uniform(-0.3, 0.3)) / fronds
