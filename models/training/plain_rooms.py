@@ -8,6 +8,7 @@ from recon.models.training.objects import BOX
 from recon.models.training.places import Places
 
 FIXTURES = 9  # the last primitives of a bare room: floor, ceiling, door, window's frame, its pane, four skirtings
+FEW = 6  # primitives left in an almost empty room, with the room itself
 THIN = 0.012  # half their thickness
 
 
@@ -24,7 +25,7 @@ def paint_plain(dice: Dice, places: Places, primitives: Tensor, instances: Tenso
     own = plain[dice.integers(0, len(plain), count, rows)].float()
     primitives[..., 16] = torch.where(painted, own, primitives[..., 16])
     primitives[..., 17] = torch.where(painted, dice.uniform(0.05, 0.3, count, rows), primitives[..., 17])
-    empty = (places.bare & places.indoor & dice.chance(0.5, count))[:, None] & (torch.arange(rows, device=dice.device) > 5)
+    empty = (places.bare & places.indoor & dice.chance(0.5, count))[:, None] & (torch.arange(rows, device=dice.device) >= FEW)
     primitives[..., 0] = torch.where(empty, 0.0, primitives[..., 0])
     primitives[:, 0, 18:21] = torch.where((places.bare & places.indoor)[:, None], dice.uniform(0.85, 1.25, count, 1), primitives[:, 0, 18:21])
     own = plain[dice.integers(0, len(plain), *instances.shape[:2])].float()
