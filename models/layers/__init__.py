@@ -1,1 +1,1 @@
-"""Contains layers that several networks share, each with its PyTorch specification and, where that is slow, kernels."""
+"""Layers that several networks share."""

@@ -83,7 +83,7 @@ def draw_sources(dice: Dice, scenes: int, views: int) -> tuple[Tensor, Tensor]:
 def draw_prior(dice: Dice, z: Tensor, confidence: Tensor, depth: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The pointmap's inverse depth and log confidence [B, V, H/8, W/8] from its z and confidence [B, V, H, W].
 
-    Brought to the true scale but for 3 %; bent smoothly in a third of the views, as on photos unlike the training scenes; dropped in a tenth.
+    Brought to the true scale but for 3 %; in a third of the views bent smoothly, as on photos unlike the training scenes; dropped in a tenth.
     """
     b, v = z.shape[:2]
     ratio = torch.where(mask, (depth.clamp(min=1e-3) / z.clamp(min=1e-4)).log(), math.nan).flatten(2)

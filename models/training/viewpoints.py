@@ -46,7 +46,8 @@ def walk(dice: Dice, places: Places, views: int) -> tuple[Tensor, Tensor]:  # po
     position = torch.maximum(torch.minimum(start + step, limit), -limit)
     across = dice.uniform(-1, 1, count, 1, 3) * places.room[:, None] * 0.5 - start * 0.6
     anywhere = start + 2 * F.normalize(dice.normal(count, 1, 3) * torch.tensor([1.0, 0.3, 1.0], device=dice.device), dim=-1)
-    target = torch.where(dice.chance(0.35, count, 1, 1), anywhere, across)
+    aimless = dice.chance(0.35, count, 1, 1) & ~places.bare[:, None, None]  # at a bare wall there is nothing to learn from
+    target = torch.where(aimless, anywhere, across)
     return position, target + dice.normal(count, views, 3) * dice.uniform(0, 0.35, count, 1, 1)
 
 
