@@ -1,4 +1,4 @@
-"""Random plane sweeps, and how far two ways to do one differ; for the tests and for gpu_plane_sweep.py."""
+"""Random plane sweeps, those of a depth network at its three stages, and how far two ways to do one differ; for the tests and the figures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate, normalize
 
 from recon.models.layers.plane_sweep import Sweep
 
 CHANNELS = ((24, 1), (24, 8), (32, 4), (64, 1), (64, 8), (7, 1), (128, 1), (128, 2), (1, 1))  # and groups
+VIEWS, EACH, WIDTH, HEIGHT = 8, 3, 512, 384
+# channels, stride, hypotheses, range of inverse depth about the middle
+STAGES = {"stage 1": (128, 8, 64, 1.4), "stage 2": (64, 4, 24, 0.13), "stage 3": (24, 2, 12, 0.023)}
 
 
 def random_sweep(seed: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> dict[str, Any]:
@@ -36,6 +40,28 @@ def random_sweep(seed: int, dtype: torch.dtype = torch.float32, device: str = "c
     }  # fmt: skip
     drawn = {name: x.to(device) if isinstance(x, Tensor) else x for name, x in drawn.items()}
     return drawn | {"planes": planes, "groups": groups, "reduce": "mean" if pooled else "none"}
+
+
+def stage(channels: int, stride: int, planes: int, reach: float, dtype: torch.dtype = torch.float32, device: str = "cpu") -> dict[str, Any]:
+    """Views of 512 x 384 pixels, 10 degrees apart on an arc around smooth depths, each to be swept against the three next to it."""
+    generator = torch.Generator().manual_seed(channels)
+    height, width = HEIGHT // stride, WIDTH // stride
+    features = normalize(torch.randn(VIEWS, channels, height, width, generator=generator), dim=1).to(dtype)
+    angles = torch.linspace(-0.6, 0.6, VIEWS)
+    turn = torch.eye(3).repeat(VIEWS, 1, 1)
+    turn[:, 0, 0], turn[:, 0, 2], turn[:, 2, 0], turn[:, 2, 2] = angles.cos(), angles.sin(), -angles.sin(), angles.cos()
+    centre = torch.stack([-angles.sin(), 0 * angles, 1 - angles.cos()], -1)  # cam_to_world is (turn, centre); all look at (0, 0, 1)
+    K_normalized = torch.tensor([[1.1, 0, 0.5], [0, 1.1 * WIDTH / HEIGHT, 0.5], [0, 0, 1]])
+    index = (angles[:, None] - angles).abs().argsort(1)[:, 1 : EACH + 1]
+    back = turn[index].transpose(-1, -2)
+    matrix = K_normalized @ back @ turn[:, None] @ torch.linalg.inv(K_normalized)
+    offset = (K_normalized @ back @ (centre[:, None] - centre[index])[..., None])[..., 0]
+    middle = interpolate(1 + 0.15 * torch.randn(VIEWS, 1, 6, 8, generator=generator), size=(height, width), mode="bicubic")[:, 0]
+    first = (middle if planes < 64 else torch.ones(VIEWS, 1, 1)) - reach / 2
+    step = torch.full((VIEWS, 1, 1), reach / (planes - 1))
+    drawn = {"reference": features, "sources": features.clone(), "source_index": index, "matrix": matrix, "offset": offset}
+    drawn |= {"first": first, "step": step}
+    return {name: x.to(device) for name, x in drawn.items()} | {"planes": planes, "groups": 1, "weights": None, "reduce": "mean"}
 
 
 def differences(ours: Callable[..., Sweep], wanted: Callable[..., Sweep], drawn: dict[str, Any], gradients: bool = True) -> dict[str, float]:

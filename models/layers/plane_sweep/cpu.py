@@ -25,8 +25,10 @@ def sweep_cpu(a: SweepArguments) -> Sweep:
     similarity, seen = empty(np.float32, *sizes), empty(np.bool_, references, each)
     best = empty(np.float32, *sizes) if a.pooled else None
     weights = _array(a.weights if a.weights is not None else torch.ones(()).expand(references, each, height, width))
+    used, index = torch.unique(a.source_index, return_inverse=True)
+    sources = a.sources if len(used) == len(a.sources) else a.sources[used]
     inputs = (
-        _channels_last(a.reference), _channels_last(a.sources), a.source_index.numpy(), _array(a.matrix), _array(a.offset),
+        _channels_last(a.reference), _channels_last(sources), index.numpy(), _array(a.matrix), _array(a.offset),
         _array(a.first.expand(-1, height, width)), _array(a.step.expand(-1, height, width)), a.groups,
     )  # fmt: skip
     if best is None:

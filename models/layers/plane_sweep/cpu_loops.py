@@ -19,9 +19,9 @@ NEAR, LEAST, NONE, LOWEST = np.float32(NEAREST_Z), np.float32(LEAST_WEIGHT), np.
 
 
 @njit(fastmath=FAST)
-def _dot(a: np.ndarray, b: np.ndarray, first: int, last: int) -> np.float32:
+def _dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     total = ZERO
-    for c in range(first, last):
+    for c in range(len(a)):  # from 0: an index whose sign numba cannot see makes no vector code
         total += a[c] * b[c]
     return total
 
@@ -35,7 +35,8 @@ def _dots(reference: np.ndarray, source: np.ndarray, x: int, y: int, groups: int
         column, row = x + t % 2, y + t // 2
         inside = 0 <= column < width and 0 <= row < height
         for g in range(groups):
-            out[t, g] = _dot(reference, source[row, column], g * size, g * size + size) if inside else ZERO
+            part = slice(g * size, g * size + size)
+            out[t, g] = _dot(reference[part], source[row, column, part]) if inside else ZERO
 
 
 @njit(fastmath=FAST)

@@ -41,8 +41,8 @@ def correlate(a: SweepArguments, places: Tensor, seen: Tensor) -> Tensor:
     grid = torch.where(seen[..., None], places * 2 - 1, -4.0)  # -4: outside
     maps = a.sources.float()[a.source_index.flatten()]
     warped = grid_sample(maps, grid.reshape(references * sources, planes, height * width, 2), align_corners=False, padding_mode="zeros")
-    warped = warped.reshape(references, sources, a.groups, -1, planes, height, width)
-    reference = a.reference.float().reshape(references, 1, a.groups, -1, 1, height, width)
+    warped = warped.reshape(references, sources, a.groups, a.reference.shape[1] // a.groups, planes, height, width)
+    reference = a.reference.float().reshape(references, 1, a.groups, a.reference.shape[1] // a.groups, 1, height, width)
     return (reference * warped).sum(3) * seen[:, :, None]
 
 
