@@ -62,20 +62,20 @@ __device__ __forceinline__ float team_sum(float value) {
     return value;
 }
 
-// Which cell of which reference a team has, and all sizes. All threads of a warp stay to the end, for they shuffle: spare ones repeat the last cell.
+// Which cell of which reference a team has. All threads of a warp stay to the end, for they shuffle: spare ones repeat the last cell.
 struct Team {
     int lane, group, pixel, part, reference;
     bool live;
     __device__ Team(int references, int parts, int pixels, int groups) {
-        const long long teams = (long long)references * parts * pixels * groups;
-        long long rest = ((long long)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
+        const unsigned teams = (unsigned)references * parts * pixels * groups;  // the driver sees to it that they fit
+        unsigned rest = blockIdx.x * (BLOCK / LANES) + threadIdx.x / LANES;
         live = rest < teams;
         rest = live ? rest : teams - 1;
         lane = threadIdx.x % LANES;
-        group = (int)(rest % groups), rest /= groups;
-        pixel = (int)(rest % pixels), rest /= pixels;
-        part = (int)(rest % parts);
-        reference = (int)(rest / parts);
+        group = rest % groups, rest /= groups;
+        pixel = rest % pixels, rest /= pixels;
+        part = rest % parts;
+        reference = rest / parts;
     }
 };
 

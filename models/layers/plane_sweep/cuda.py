@@ -12,11 +12,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from recon import kernels
+from recon.errors import ShapeError
 from recon.models.layers.plane_sweep.arguments import LEAST_WEIGHT, Sweep, SweepArguments
 
 SOURCE, BLOCK, CHUNK_BYTES = "plane_sweep.cu", 256, 16
 VALUES_OF_A_LANE = 16  # of the reference's features that a thread keeps in registers
-PLANES_OF_A_TEAM = 8
+PLANES_OF_A_TEAM = 8  # or as many as it has threads
+MOST_TEAMS = 2**31 - 1
 NAMES = ("plane_sweep_forward", "plane_sweep_backward")
 ELEMENTS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
@@ -113,6 +115,8 @@ def _start(launch: Launch, name: str, a: SweepArguments, inputs: Sequence[Tensor
     teams = references * height * width * a.groups * parts
     if not teams:
         return
+    if teams > MOST_TEAMS:
+        raise ShapeError(f"{references} references of {width} x {height} cells with {a.planes} hypotheses are too many for one sweep; take fewer")
     sizes = (references, a.source_index.shape[1], len(a.sources), a.groups, chunks, a.planes, height, width, *a.sources.shape[-2:])
     launch(name, defines, -(-teams * lanes // BLOCK), (*inputs, *sizes, *ends))
 
