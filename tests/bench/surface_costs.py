@@ -23,10 +23,11 @@ MANY = 8
 
 def sweep_seconds() -> Row:
     """One view at 512 x 384 against three others, from descriptors to depth: its detail features and the network's three stages."""
-    from recon.models import load_model
     from recon.models.recon_mvs.sweep import describe, load_sweeper, posed_views
-    from recon.models.recon_small.matches import own_descriptors
     from recon.surfaces.depth_maps import DepthMaps
+
+    from recon.models import load_model
+    from recon.models.recon_small.matches import own_descriptors
 
     images, cameras = photograph(SCENES["room"])
     small, net, cpu = load_model("recon-small", device="cpu"), load_sweeper("cpu"), torch.device("cpu")

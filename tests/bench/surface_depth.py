@@ -39,9 +39,10 @@ def errors_of(scene: Scene, index: int, truth: tuple[np.ndarray, np.ndarray, np.
     depth = sample(scene.depth[index].double().numpy(), xy)
     known = mask & (true > 0) & np.isfinite(depth) & (depth > 0)
     xy, depth, true = xy[known], depth[known], true[known]
+    at = lambda maps: sample(maps[index].double().numpy(), xy)
     return Errors(
         relative=np.abs(depth * np.median(true / depth) / true - 1), unscaled=np.abs(depth / true - 1),
-        confidence=sample(scene.pointmaps.confidence[index].double().numpy(), xy), kept=sample(scene.pointmaps.mask[index].double().numpy(), xy) > 0.5,
+        confidence=at(scene.pointmaps.confidence), kept=at(scene.pointmaps.mask) > 0.5,
     )  # fmt: skip
 
 
@@ -89,5 +90,5 @@ def stereo_figures(folder: Path, reconstruct: Reconstruct, sheet: Sheet) -> Row:
     disparity = focal / at(scene.depth) / scale[0, 0]
     off = ~(np.abs(disparity - true) <= OFF_PX)  # what has no depth is off too
     kept = known & (at(scene.pointmaps.mask) > 0.5)
-    relative = np.abs(true / disparity - 1)[known]
-    return {"off": float(off[known].mean()), "off_kept": float(off[kept].mean()), "kept": float(kept.sum() / known.sum()), "absrel": float(np.nanmean(relative))}
+    absrel = float(np.nanmean(np.abs(true / disparity - 1)[known]))
+    return {"off": float(off[known].mean()), "off_kept": float(off[kept].mean()), "kept": float(kept.sum() / known.sum()), "absrel": absrel}

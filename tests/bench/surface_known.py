@@ -163,7 +163,9 @@ def known_figures(name: str, reconstruct: Reconstruct, sheet: Sheet) -> Row:
 
 
 def thickness(points: np.ndarray, normal: np.ndarray, eye: np.ndarray) -> float:  # [n, 3], [3], [3]
-    """How far apart along the normal the middle 95 % of the points lie, by the distance of each from the eye."""
+    """How far apart along the normal the middle 95 % of the points lie, by the distance of each from the eye; NaN for none."""
+    if not len(points):
+        return float("nan")
     normal = normal / np.linalg.norm(normal)
     height = (points - np.median(points, axis=0)) @ normal / np.linalg.norm(points - eye, axis=1)
     low, high = np.quantile(height, [0.025, 0.975])

@@ -43,8 +43,8 @@ def surrounding(photos: PhotoSet, target: int, count: int) -> list[int]:
     chosen = order[:1]
     while len(chosen) < count:
         middle = centres[chosen].mean(0)
-        side = lambda i: float(centres[i] @ middle) / (np.linalg.norm(centres[i]) + 1e-9) + 0.1 * order.index(i)
-        chosen.append(min((i for i in order[1:AROUND] if i not in chosen), key=side))
+        side = centres @ middle / (np.linalg.norm(centres, axis=1) + 1e-9)
+        chosen.append(min((i for i in order[1:AROUND] if i not in chosen), key=lambda i, side=side: side[i] + 0.1 * order.index(i)))
     return chosen
 
 

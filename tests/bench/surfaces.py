@@ -131,9 +131,15 @@ def measure(bench: Bench, parts: list[str]) -> list[dict[str, Any]]:
             judged = verdicts(part, name, row)
             took = time.perf_counter() - start
             out.append({"surfaces": bench.surfaces, "part": part, "set": name, **row, "bars": judged, "took_s": took})
-            marks = ", ".join(f"{'PASS' if v['holds'] else 'FAIL'} {v['figure']} {told(v['value'])} (bar {v['bar']:g}, aim {v['aim']:g})" for v in judged)
-            print(f"{bench.surfaces:8s} {part:8s} {name:22s} {', '.join(f'{k} {told(v)}' for k, v in row.items())} | {marks} [{took:.0f} s]", flush=True)
+            print(line(bench.surfaces, part, name, row, judged), f"[{took:.0f} s]", flush=True)
     return out
+
+
+def line(surfaces: str, part: str, name: str, row: Row, judged: list[dict[str, Any]]) -> str:
+    """A row to read while the rest is measured."""
+    figures = ", ".join(f"{key} {told(value)}" for key, value in row.items())
+    marks = ", ".join(f"{'PASS' if v['holds'] else 'FAIL'} {v['figure']} (bar {v['bar']:g}, aim {v['aim']:g})" for v in judged)
+    return f"{surfaces:8s} {part:8s} {name:22s} {figures} | {marks}"
 
 
 def main() -> int:
