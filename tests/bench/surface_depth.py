@@ -47,10 +47,11 @@ def errors_of(scene: Scene, index: int, truth: tuple[np.ndarray, np.ndarray, np.
 
 
 def confidence_ratio(errors: list[Errors]) -> float:
-    """Median error of the pixels that are surer than half of all, over that of the others."""
+    """Median error of the pixels that are surer than half of all, over that of the others; NaN where all are equally sure."""
     relative, confidence = (np.concatenate([getattr(e, name) for e in errors]) for name in ("relative", "confidence"))
-    surer = confidence > np.median(confidence)
-    return float(np.median(relative[surer]) / np.median(relative[~surer])) if surer.any() and not surer.all() else float("nan")
+    middle = np.median(confidence)
+    surer = confidence > middle if (confidence > middle).any() else confidence >= middle  # more than half may be as sure as can be said
+    return float(np.median(relative[surer]) / np.median(relative[~surer])) if not surer.all() else float("nan")
 
 
 def depth_figures(photos: PhotoSet, reconstruct: Reconstruct, sheet: Sheet, *, long_side: int) -> Row:

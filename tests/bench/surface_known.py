@@ -93,7 +93,7 @@ class KnownScene:
 STAND = (-0.3, -0.1, 0.1, 0.3)
 SCENES = {
     "sphere": KnownScene((sphere((0, 0, 2.5), 0.7),), tuple((1.5 * x, 0.3 * x, 0.0) for x in STAND), (0, 0, 2.5), 0.4),
-    "room": KnownScene((room((-2.5, -1.4, -3), (2.5, 1.4, 4)),), tuple((x, 0.2 * x, -abs(x)) for x in STAND), (0.3, 0, 4), 0.8),
+    "room": KnownScene((room((-1.5, -1.1, -3), (1.5, 1.2, 4)),), tuple((x, 0.2 * x, -abs(x)) for x in STAND), (0.2, 0, 4), 0.6),
     "pole": KnownScene(
         (pole(0.1, 2, 0.012), pole(-0.5, 2.4, 0.012), wall((0, 0, 4), (0.2, 0, -1))), tuple((x, 0.3 * x, 0.0) for x in STAND), (0, 0, 3), 0.5
     ),
