@@ -61,11 +61,14 @@ def demo_cost(surfaces: str, repeats: int = 3) -> Row:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "recon.cli", "demo", "-o", folder, *options]
             start = time.perf_counter()
-            child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            assert child.stderr is not None
+            said = child.stderr.read()  # to its end
             _, status, usage = os.wait4(child.pid, 0)
             seconds.append(time.perf_counter() - start)
         if status:
-            raise RuntimeError(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+            raise RuntimeError(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}: {said[-500:]}")
         busy.append(usage.ru_utime + usage.ru_stime)
         peak_gb.append(usage.ru_maxrss / 2**20)
     return {"best_s": min(seconds), "processor_s": min(busy), "peak_gb": max(peak_gb)}

@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python tests/bench/surfaces.py FOLDER [--parts depth,stereo,...] [--surfaces sweep pointmap] [--pictures DIR] [--output FILE]
 
-FOLDER (or $RECON_EVAL_DATA) holds sets with cameras.json as `recon eval` takes them, and stereo pairs; `known`, `seconds` and `demo` need none.
+FOLDER (or $RECON_EVAL_DATA) holds sets with cameras.json as `recon eval` takes them, and stereo_gt/ with stereo pairs; the parts known, seconds and
+demo need none.
 One row a set and part is printed as it is measured, with the bar that it is to meet; the exit code says whether all bars hold that were measured.
 Seconds are the best of the repeats: other work on the machine makes a median say something about that work.
 """
@@ -57,12 +58,12 @@ JUDGED_BY = {"depth": ("depth", "confidence"), "between": ("between", "coverage"
 
 def verdicts(part: str, name: str, row: Row) -> list[dict[str, Any]]:
     """What the row is to meet."""
+    bars = [entry for judge in JUDGED_BY.get(part, (part,)) for kind, entry in BARS[judge].items() if name.startswith(kind)]
     out = []
-    for judge in JUDGED_BY.get(part, (part,)):
-        for kind, (figure, bar, aim) in BARS[judge].items():
-            if name.startswith(kind) and figure in row:
-                meets = (lambda limit, value=row[figure], more=aim > bar: value >= limit if more else value <= limit)
-                out.append({"figure": figure, "value": row[figure], "bar": bar, "aim": aim, "holds": meets(bar), "aim_met": meets(aim)})
+    for figure, bar, aim in bars:
+        if figure in row:
+            holds, aim_met = (row[figure] >= limit if aim > bar else row[figure] <= limit for limit in (bar, aim))  # NaN meets nothing
+            out.append({"figure": figure, "value": row[figure], "bar": bar, "aim": aim, "holds": holds, "aim_met": aim_met})
     return out
 
 
@@ -76,10 +77,14 @@ class Bench:
     def reconstruct(self, images: recon.Images, cameras: recon.Cameras | None) -> recon.Scene:
         return recon.reconstruct(images, model=self.network, cameras=cameras, surfaces=self.surfaces)  # type: ignore[arg-type]
 
-    def sets(self, *names: str) -> list[PhotoSet]:
+    @property
+    def folder(self) -> Path:
         if self.data is None:
             raise SystemExit("this part needs the folder of sets: name it or set RECON_EVAL_DATA")
-        return read_sets(self.data, names)
+        return self.data
+
+    def sets(self, *names: str) -> list[PhotoSet]:
+        return read_sets(self.folder, names)
 
     def rows(self, part: str) -> Iterator[tuple[str, Callable[[], Row]]]:
         """What a part measures: the name of each row, and the work for it."""
@@ -94,7 +99,7 @@ class Bench:
                 yield s.name, lambda s=s: depth_figures(s, make, self.sheet, long_side=LONG_SIDE)
         elif part == "stereo":
             for name in BARS["stereo"]:
-                folder = next(iter(sorted((self.data or Path()).rglob(name))))
+                folder = self.folder / "stereo_gt" / name
                 yield name, lambda folder=folder: stereo_figures(folder, make, self.sheet)
         elif part == "merging":
             for s in self.sets(FOUNTAIN, YCB[0]):
