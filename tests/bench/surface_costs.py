@@ -23,14 +23,15 @@ MANY = 8
 
 def sweep_seconds() -> Row:
     """One view at 512 x 384 against three others, from descriptors to depth: its detail features and the network's three stages."""
-    from recon.models.recon_mvs.sweep import describe, load_sweeper, posed_views
-    from recon.surfaces.depth_maps import DepthMaps
-
     from recon.models import load_model
+    from recon.models.recon_mvs.sweep import describe, load_sweeper, posed_views
     from recon.models.recon_small.matches import own_descriptors
+    from recon.models.recon_small.network import ReconSmall
+    from recon.surfaces.depth_maps import DepthMaps
 
     images, cameras = photograph(SCENES["room"])
     small, net, cpu = load_model("recon-small", device="cpu"), load_sweeper("cpu"), torch.device("cpu")
+    assert isinstance(small, ReconSmall)
     depth = torch.full(images.rgb.shape[:3], 3.0)
     prior = DepthMaps(depth=depth, relative_error=torch.full_like(depth, 0.1), valid=torch.ones_like(depth), seen=depth < 0)
     inverse_range = torch.tensor([[1 / 8, 1.0]]).expand(len(images), 2)
