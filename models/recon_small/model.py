@@ -44,19 +44,21 @@ class ReconSmallModel(ReconSmall):
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int = MATCH_LONG_SIDE,
+        self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int | None = None,
         pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", metric: bool = False, progress: Progress | None = None,
         seed: int = 0,
     ) -> Scene:  # fmt: skip
         """The scene of the photos on the grid of `images`.
 
         `cameras` (on the grid of `images`; NaN where unknown) are kept; `matches` says which correspondences place the views.
-        The long sides are the resolutions of the network's two branches. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
+        The long sides are the resolutions of the network's two branches; matches and sweep are made at MATCH_LONG_SIDE, or on the grid of
+        `images` where that is finer. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
         "pointmap" all depth from this network. `metric`: the unit of `cameras` is a metre.
         """
         tell = progress or (lambda text, share: None)
         tell("depth", 0.0)
-        coarse, fine = resize(images, pointmap_long_side), resize(images, match_long_side)
+        matched = match_long_side or max(MATCH_LONG_SIDE, *images.rgb.shape[1:3])
+        coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
         prediction = predict(self, coarse)
         sight = sight_of(images, coarse, fine, prediction)
         several = len(images) > 1

@@ -10,7 +10,7 @@ from recon.geometry import unproject
 from recon.photos.moves import move_K, move_points
 from recon.scene import Cameras, Gaussians, Pointmaps, Scene, Tracks
 from recon.surfaces.depth_maps import DepthMaps
-from recon.surfaces.merging import fuse_depth, off_surface, one_layer
+from recon.surfaces.merging import contradicted, fuse_depth, off_surface, one_layer
 from recon.surfaces.pixel_gaussians import pixel_gaussians
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def assemble(
     K = torch.as_tensor(move_K(placed.K, matched, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
     mask = images.mask.cpu() & (maps.valid > 0.5) & maps.depth.isfinite() & (maps.relative_error < UNSURE) & ~off_surface(maps.depth)
+    mask &= ~contradicted(maps.depth, maps.seen & mask, K, T, partners)
     depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
     layer = one_layer(depth, mask, K, T, partners)
     sure = maps.confidence

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.geometry import unproject
+from recon.geometry import invert_rigid, project, unproject
 from recon.surfaces.consistency import compare
 
 COARSER = 1.4  # a pixel that is this many times larger than ours does not stand for ours
-SAME_PX, SAME_DEPTH = 1.0, 0.02  # how near a kept pixel must be in the picture, and in depth
+SAME_DEPTH = 0.02  # relative; what is nearer than that stands before a surface
 
 
 def footprints(depth: Tensor, K: Tensor) -> Tensor:  # [V, h, w], [V, 3, 3] -> [V, h, w]
@@ -56,6 +56,21 @@ def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, part
             stands = F.grid_sample(torch.stack([covered, size[b]])[None], grid, align_corners=False, mode="nearest")[0]
             kept[a] &= ~(same.agrees & (stands[0] > 0.5) & (stands[1] < COARSER * size[a]))
     return kept
+
+
+def contradicted(depth: Tensor, seen: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:  # -> [V, h, w] bool
+    """Guesses that a partner looks through: pixels that are not `seen` themselves and stand before a surface that a partner has seen."""
+    points = unproject(depth, K, cam_to_world)
+    surface = torch.where(seen, depth, 0)
+    out = torch.zeros_like(seen)
+    size = depth.new_tensor([depth.shape[2], depth.shape[1]])
+    for a, others in enumerate(partners):
+        for b in others:
+            xy, z = project(points[a].reshape(-1, 3), K[b], invert_rigid(cam_to_world[b]))
+            grid = (xy / size * 2 - 1).reshape(1, *depth.shape[1:], 2)
+            there = F.grid_sample(surface[b][None, None], grid, align_corners=False, mode="nearest")[0, 0]
+            out[a] |= (z.reshape(there.shape) > 0) & (z.reshape(there.shape) < (1 - SAME_DEPTH) * there)
+    return out & ~seen
 
 
 def off_surface(depth: Tensor, jump: float = 0.03) -> Tensor:  # [V, h, w] -> [V, h, w] bool
