@@ -57,7 +57,7 @@ def split_views(views: int) -> tuple[list[int], list[int]]:
 
 def seen_by(depth: Tensor, K: Tensor, cam_to_world: Tensor, target_depth: Tensor, target_K: Tensor, target_cam_to_world: Tensor) -> Tensor:
     """Which pixels of the targets [B, T, H, W] an input sees, by true depth; cameras [B, V or T, 3, 3] and [B, V or T, 4, 4], 0: nothing there."""
-    (scenes, inputs, height, width), targets = depth.shape, target_depth.shape[1]
+    targets, height, width = target_depth.shape[1:]
     world = unproject(target_depth, target_K, target_cam_to_world).flatten(2, 3)[:, :, None]  # [B, T, 1, HW, 3]
     xy, z = project(world, K[:, None], invert_rigid(cam_to_world)[:, None])  # [B, T, V, HW, 2], [B, T, V, HW]
     size = xy.new_tensor([width, height])

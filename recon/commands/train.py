@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pixels", type=int, help="pixels a step and GPU (default: the network's own)")
     parser.add_argument("--lr", type=float, help="largest learning rate (default: the network's own)")
     parser.add_argument("--no-compile", action="store_true", help="leave the blocks as they are: a minute less at the start, slower steps")
-    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of recon-mvs alone, by rendering; needs --begin-from and, on a GPU, gsplat")
+    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of recon-mvs alone; needs --begin-from")
     parser.add_argument("--textures", type=Path, help="texture pack (.npz); noise without it")
     parser.add_argument("--meshes", type=Path, help="mesh pack (.npz); crossed boards without it")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")

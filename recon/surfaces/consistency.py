@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.geometry import invert_rigid, pixel_grid, project, transform, unproject
+from recon.geometry import invert_rigid, pixel_grid, project, unproject
 
 REPROJECTION_PX, DEPTH_TOLERANCE = 1.5, 0.01  # what agrees: Yao et al., MVSNet, 2018, section 4.2
 
