@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from recon.commands import UsageError
-from recon.commands.output import say
+from recon.commands.output import add_overwrite_argument, say, writable_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-axes", choices=("opencv", "y-up", "z-up"), help="world of the source (default: its format's)")
     parser.add_argument("--unit-scale", type=float, default=1.0, help="target units per source unit (100: metres to centimetres)")
     parser.add_argument("--sh-degree", type=int, choices=range(5), help="highest degree of spherical harmonics (default: 3)")
+    add_overwrite_argument(parser)
     parser.add_argument("--repair", action="store_true", help="leave out what is not finite instead of stopping")
 
 
@@ -32,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("a target is missing: recon convert SOURCE TARGET, or recon convert SOURCE --for PROGRAM")
     from recon import io
     from recon.errors import FileError
+    from recon.io.guard import Guard
     from recon.io.table import find
+    from recon.io.writing import inputs_of
 
     if args.target is not None and args.program is None:
         try:
@@ -40,13 +43,16 @@ def run(args: argparse.Namespace) -> int:
         except FileError as error:
             raise UsageError(str(error)) from error
     source = Path(args.source)
+    guard = Guard(inputs_of(source), overwrite=args.overwrite)
     scene = io.load(source, axes=args.source_axes, repair=args.repair)
-    if args.program:
-        folder = Path(args.target) if args.target else source.parent / f"{source.name.split('.')[0]}_{args.program}"
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [str(path) for path in io.save_for(scene, folder, args.program)]
+    if args.program or args.target is None:
+        with writable_folder(Path(args.target) if args.target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
+            io.save_for(scene, folder, args.program, guard=guard)
     else:
-        io.save(scene, str(args.target), kind=args.kind, axes=args.axes, unit_scale=args.unit_scale, sh_degree=args.sh_degree)
-        written = [str(args.target)]
+        with writable_folder(Path(args.target).parent):
+            io.save(
+                scene, args.target, kind=args.kind, axes=args.axes, unit_scale=args.unit_scale, sh_degree=args.sh_degree, guard=guard
+            )
+    written = [str(path) for path in guard.files]
     say(args, {"files": written}, written)
     return 0

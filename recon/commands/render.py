@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.commands import UsageError
-from recon.commands.output import progress, say
+from recon.commands.output import add_overwrite_argument, progress, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--background", default="0,0,0", help="red,green,blue from 0 to 1 (default: 0,0,0)")
     parser.add_argument("--antialiased", action="store_true", help="the opacity that mip-splatting trains for")
     parser.add_argument("--surfels", action="store_true", help="draw the Gaussians as flat discs")
+    add_overwrite_argument(parser)
     parser.add_argument("--backend", choices=("auto", "torch", "cpu", "gsplat", "cuda"), default="auto", help="the renderer (default: auto)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")
 
@@ -45,23 +46,25 @@ def run(args: argparse.Namespace) -> int:
     if args.frames is not None and args.frames < 1:
         raise UsageError(f"--frames is {args.frames}, wanted at least 1")
     from recon import io
+    from recon.io.guard import Guard
     from recon.reconstruct import pick_device
     from recon.render import video
 
     target = Path(args.output)
+    guard = Guard([args.scene, *([args.cameras] if args.cameras else [])], overwrite=args.overwrite)
     scene = io.load(Path(args.scene))
     if scene.gaussians is None or not len(scene.gaussians):
         from recon.errors import ReconError
 
         raise ReconError(f"{args.scene} holds no Gaussians to render")
     cameras = _cameras(args, scene, width, height)
-    video.check_target(target, width=width, height=height, frames=len(cameras))
+    video.check_target(target, width=width, height=height, frames=len(cameras), guard=guard)
     device = "cpu" if args.backend == "cpu" else pick_device(args.device)
     options: dict[str, Any] = {
         "backend": args.backend, "background": background, "antialiased": args.antialiased, "primitive": "surfel" if args.surfels else "gaussian",
     }  # fmt: skip
     begin = time.perf_counter()
-    files = video.write(_pictures(scene.gaussians.to(device), cameras, options, progress(args)), target, fps=args.fps)
+    files = video.write(_pictures(scene.gaussians.to(device), cameras, options, progress(args)), target, fps=args.fps, guard=guard)
     seconds = time.perf_counter() - begin
     result = {"files": [str(f) for f in files], "frames": len(cameras), "width": width, "height": height, "seconds": seconds}
     say(args, result, [f"{target}: {len(cameras)} pictures of {width} x {height} in {seconds:.1f} s"])

@@ -34,7 +34,7 @@ def write(scene: Scene, path: Path, options: Options) -> None:
         })  # fmt: skip
     if off > 1:
         log.warning("%s: principal points lie up to %.1f px off the middle, which this format cannot say", path, off)
-    with whole_file(path) as temporary:
+    with whole_file(path, options.guard) as temporary:
         temporary.write_text(json.dumps(entries, indent=1, allow_nan=False), encoding="utf-8")
 
 

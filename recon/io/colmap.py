@@ -37,20 +37,23 @@ def write(scene: Scene, path: Path, options: Options) -> None:
     if tracks is not None:
         scale = {v.index: (v.scale.double().numpy(), v.offset.double().numpy()) for v in views}
         add_tracks(model, tracks.to("cpu"), scale)
-    with whole_folder(path) as folder:
+    binary = path.name.endswith("binary")
+    with whole_folder(path, options.guard, stale=rivals(binary)) as folder:
         sparse = folder / "sparse" / "0"
         sparse.mkdir(parents=True)
-        binary = path.name.endswith("binary")
         if binary:
             from recon.io.colmap_binary import write_model
         else:
             from recon.io.colmap_text import write_model
         write_model(model, sparse)
         write_pictures(views, folder / "images")
-    for name in ("cameras", "images", "points3D", "rigs", "frames"):  # of an older model: COLMAP would mix the two
-        for ending in (".txt", ".bin"):
-            if name in ("rigs", "frames") or (ending == ".bin") != binary:
-                (path / "sparse" / "0" / f"{name}{ending}").unlink(missing_ok=True)
+
+
+def rivals(binary: bool) -> list[str]:
+    """Files of an older model that COLMAP would mix with the new one."""
+    names = ("cameras", "images", "points3D", "rigs", "frames")
+    both = [(name, ending) for name in names for ending in (".txt", ".bin")]
+    return [f"sparse/0/{name}{ending}" for name, ending in both if name in ("rigs", "frames") or (ending == ".bin") != binary]
 
 
 def add_tracks(model: Model, tracks: Tracks, places: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:

@@ -52,7 +52,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
         sh_type = np.dtype([(f"f_rest_{i}", "u1") for i in range(rest)])
         elements.append(("sh", len(g), sh_type, [harmonics.view(sh_type)[:, 0]]))
     comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
-    with whole_file(path) as temporary:
+    with whole_file(path, options.guard) as temporary:
         write_ply(temporary, elements, comments=comments)
 
 

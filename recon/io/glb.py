@@ -57,7 +57,7 @@ def write(content: PointCloud | Mesh | Gaussians, path: Path, options: Options) 
         document.pop("extensionsUsed")
         builder.parts, builder.size = [], 0
     document["scenes"], document["scene"] = [{"nodes": [0]}], 0
-    builder.save(path)
+    builder.save(path, options.guard)
 
 
 def _add_vertices(builder: Builder, primitive: dict[str, Any], places: np.ndarray, content: PointCloud | Mesh) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from recon.io.files import fault, inside, read_json, whole_file
+from recon.io.guard import Guard
 
 MAGIC, JSON_CHUNK, BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -73,7 +74,7 @@ class Builder:
             self.size += -self.size % 4
         return len(self.json["bufferViews"]) - 1
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, guard: Guard) -> None:
         """Writes a .glb, or a .gltf with its data inside. Raises FileError for more than 4 GiB, which the format cannot hold."""
         if self.size:
             self.json["buffers"] = [{"byteLength": self.size}]
@@ -82,7 +83,7 @@ class Builder:
             if self.size:
                 data = base64.b64encode(b"".join(part.tobytes() for part in self.parts)).decode()
                 self.json["buffers"][0]["uri"] = f"data:application/octet-stream;base64,{data}"
-            with whole_file(path) as temporary:
+            with whole_file(path, guard) as temporary:
                 temporary.write_text(json.dumps(self.json, allow_nan=False), encoding="utf-8")
             return
         text = json.dumps(self.json, allow_nan=False, separators=(",", ":")).encode()
@@ -90,7 +91,7 @@ class Builder:
         total = 12 + 8 + len(text) + (8 + self.size if self.size else 0)
         if total >= 1 << 32:
             raise fault(path, f"would be {total} bytes, and a GLB holds at most 4 GiB")
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
+        with whole_file(path, guard) as temporary, open(temporary, "wb") as file:
             file.write(struct.pack("<IIIII", MAGIC, 2, total, len(text), JSON_CHUNK) + text)
             if self.size:
                 file.write(struct.pack("<II", self.size, BIN_CHUNK))

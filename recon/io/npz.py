@@ -41,12 +41,12 @@ def write(scene: Scene, path: Path, options: Options) -> None:
                 arrays[f"{name}.{field.name}"] = value.detach().numpy()
             elif field.name == "photos":
                 arrays |= {f"{name}.photos.{i}": photo for i, photo in enumerate(value)}
-            elif value is not None:
+            elif value is not None and field.name != "files":  # places on this machine are nobody else's business
                 plain[field.name] = value
     if scene.depth is not None:
         arrays["depth"] = scene.depth.detach().numpy()
     arrays["meta"] = np.frombuffer(json.dumps(meta, default=str).encode(), np.uint8)
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path, options.guard) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,7 @@ def write(content: Mesh | PointCloud, path: Path, options: Options) -> None:
     """Writes places with all their digits, normals, uvs and faces; the texture and the material appear before the file that names them."""
     mesh = content if isinstance(content, Mesh) else None
     with ExitStack() as stack:  # left from its end: all is written before the first file gets its name
-        temporary = stack.enter_context(whole_file(path))
+        temporary = stack.enter_context(whole_file(path, options.guard))
         library = None
         if mesh is not None and mesh.texture is not None:
             stem = " ".join(path.stem.split())
@@ -40,8 +40,8 @@ def write(content: Mesh | PointCloud, path: Path, options: Options) -> None:
             if not library.isprintable():
                 raise fault(path, "has a name with signs that a material's lines cannot hold")
             png = encode_texture(path, mesh.texture)
-            stack.enter_context(whole_file(inside(path, path.parent, library))).write_text(material(picture), encoding="utf-8")
-            stack.enter_context(whole_file(inside(path, path.parent, picture))).write_bytes(png)
+            stack.enter_context(whole_file(inside(path, path.parent, library), options.guard)).write_text(material(picture), encoding="utf-8")
+            stack.enter_context(whole_file(inside(path, path.parent, picture), options.guard)).write_bytes(png)
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(f"# recon axes {options.axes}, {options.unit_scale:g} units per scene unit\n")
             if library is not None:

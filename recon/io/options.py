@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from recon.io.guard import Guard
 
 Kind = Literal["splats", "mesh", "points", "scene"]
 Axes = Literal["opencv", "y-up", "z-up", "unity", "unreal"]
@@ -19,3 +21,4 @@ class Options:
     sh_degree: int = 3
     encoding: Encoding = "binary"
     spz_version: int = 3
+    guard: Guard = field(default_factory=Guard)

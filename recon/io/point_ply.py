@@ -23,6 +23,12 @@ COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_gr
 
 def write(content: PointCloud | Mesh, path: Path, options: Options) -> None:
     """Writes points or a mesh; colours are rounded to 8 bits, all else is exact."""
+    with whole_file(path, options.guard) as temporary:
+        write_content(content, temporary, options)
+
+
+def write_content(content: PointCloud | Mesh, file: Path, options: Options) -> None:
+    """Writes into `file` itself, which nobody sees yet."""
     faces = content.faces.numpy() if isinstance(content, Mesh) else None
     places = content.vertices if isinstance(content, Mesh) else content.points
     confidence = None if isinstance(content, Mesh) else content.confidence
@@ -48,8 +54,7 @@ def write(content: PointCloud | Mesh, path: Path, options: Options) -> None:
         face = np.dtype([("vertex_indices", "<i4", (3,))])
         elements.append(("face", len(faces), face, (faces[part].astype("<i4").view(face)[:, 0] for part in blocks(len(faces)))))
     comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
-    with whole_file(path) as temporary:
-        write_ply(temporary, elements, comments=comments, encoding=options.encoding)
+    write_ply(file, elements, comments=comments, encoding=options.encoding)
 
 
 def _named(names: tuple[str, ...] | str, kind: str, values: np.ndarray) -> list[tuple[str, str, np.ndarray]]:

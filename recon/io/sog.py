@@ -38,11 +38,11 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     files = {name: _webp(picture) for name, picture in pictures.items()}
     files["meta.json"] = json.dumps(meta, allow_nan=False).encode()
     if path.name.lower().endswith("meta.json"):
-        with whole_folder(path.parent) as folder:
+        with whole_folder(path.parent, options.guard) as folder:
             for name, content in files.items():
                 (folder / (path.name if name == "meta.json" else name)).write_bytes(content)
         return
-    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path, options.guard) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content)  # a fixed date: equal scenes give equal files
 

@@ -22,7 +22,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     g = gaussians
     colors = dc_colors(g).float().numpy()
     means, scales, opacities, quats = (t.float().numpy() for t in (g.means, g.scales, g.opacities, g.quats))
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path, options.guard) as temporary, open(temporary, "wb") as file:
         for part in blocks(len(g)):
             out = np.empty(part.stop - part.start, RECORD)
             out["means"], out["scales"] = means[part], scales[part]

@@ -73,7 +73,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
             yield out.view(dtype)[:, 0]
 
     comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
-    with whole_file(path) as temporary:
+    with whole_file(path, options.guard) as temporary:
         write_ply(temporary, [("vertex", len(g), dtype, rows())], comments=comments)
 
 

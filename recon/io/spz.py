@@ -44,14 +44,14 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     degree = math.isqrt(g.sh.shape[1]) - 1
     if version < 4:
         header = struct.pack("<3I4B", MAGIC, version, len(g), degree, bits, 0, 0)
-        with whole_file(path) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
+        with whole_file(path, options.guard) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             file.write(header)
             for stream in streams:
                 file.write(stream.data)
         return
     zstd = _zstandard()
     packed = [zstd.ZstdCompressor(level=12).compress(stream.tobytes()) for stream in streams]
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path, options.guard) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<3I4BI12x", MAGIC, 4, len(g), degree, bits, 0, len(streams), 32))
         for stream, content in zip(streams, packed, strict=True):
             file.write(struct.pack("<QQ", len(content), stream.size))

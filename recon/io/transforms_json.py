@@ -41,12 +41,13 @@ def write(scene: Scene, path: Path, options: Options) -> None:
     A = np.c_[world_matrix(options.axes).numpy() * options.unit_scale, np.zeros(3)]
     content: dict[str, Any] = {"camera_model": "OPENCV", **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0), "applied_transform": A.tolist()}
     points = points_of(scene)
-    with whole_folder(path.parent) as folder:
+    with whole_folder(path.parent, options.guard) as folder:
         if points is not None:
             content["ply_file_path"] = "points.ply"
             fine = points.points.isfinite().all(1)
             colors = None if points.colors is None else points.colors[fine]
-            point_ply.write(replace(points, points=points.points[fine], colors=colors, normals=None, confidence=None), folder / "points.ply", options)
+            cloud = replace(points, points=points.points[fine], colors=colors, normals=None, confidence=None)
+            point_ply.write_content(cloud, folder / "points.ply", options)
         write_pictures(views, folder / "images")
         (folder / path.name).write_text(json.dumps({**content, "frames": frames}, indent=1, allow_nan=False), encoding="utf-8")
 

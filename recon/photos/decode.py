@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".tif", ".tiff", ".bmp")
+PLAIN = {  # Pillow's name -> endings: what all programs of photogrammetry read
+    "JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",),
+}  # fmt: skip
 WORKING_LONG_SIDE = 1600  # of the copies kept for SIFT and for other grids
 LEAST_SIDE, MOST_PIXELS, MOST_ASPECT = 32, 200_000_000, 8.0
 FULL_FRAME_DIAGONAL_MM = math.hypot(36, 24)  # what "35 mm equivalent" refers to (CIPA DCG-001)
@@ -36,10 +39,14 @@ class Photo:
     width: int
     height: int
     focal: float  # pixels of the whole photo, NaN where unknown
+    plain: bool = False  # as PhotoFile's
 
 
-def read_photo(source: Path | bytes, name: str) -> Photo:
-    """The photo of a file, or of a file's bytes; PhotoError when it is no photo or beyond the limits above."""
+def read_photo(source: Path | bytes, name: str, *, long_side: int | None = WORKING_LONG_SIDE) -> Photo:
+    """The photo of a file, or of a file's bytes; PhotoError when it is no photo or beyond the limits above.
+
+    `long_side`: of the working copy at most; None: the photo at its full size.
+    """
     from PIL import Image, ImageOps
     from pillow_heif import register_heif_opener
 
@@ -51,9 +58,9 @@ def read_photo(source: Path | bytes, name: str) -> Photo:
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 width, height = _check_size(image.size, name)
-                tags = _exif(image)
-                if image.mode in ("RGB", "L"):  # JPEG alone: decode at a half, a quarter or an eighth
-                    image.draft(image.mode, (WORKING_LONG_SIDE, WORKING_LONG_SIDE))
+                tags, plain = _exif(image), _plain(image, name)
+                if image.mode in ("RGB", "L") and long_side is not None:  # JPEG alone: decode at a half, a quarter or an eighth
+                    image.draft(image.mode, (long_side, long_side))
                 image.load()
                 if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
                     width, height = height, width
@@ -66,13 +73,20 @@ def read_photo(source: Path | bytes, name: str) -> Photo:
         deep = _deep_tiff(source)
         if deep is None:
             raise PhotoError(f"{name} cannot be read as a photo: {_reason(error)}; allowed: {', '.join(EXTENSIONS)}") from error
-        rgb, alpha, tags = deep, None, {}
+        rgb, alpha, tags, plain = deep, None, {}, False
         height, width = deep.shape[:2]
         _check_size((width, height), name)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    rgb, alpha = _working_copy(rgb, alpha)
-    return Photo(name=name, rgb=rgb, alpha=alpha, width=width, height=height, focal=exif_focal(tags, width, height))
+    if long_side is not None:
+        rgb, alpha = _working_copy(rgb, alpha, long_side)
+    return Photo(name=name, rgb=rgb, alpha=alpha, width=width, height=height, focal=exif_focal(tags, width, height), plain=plain)
+
+
+def _plain(image: Image, name: str) -> bool:
+    """Whether every program sees in the file what is used here: one upright picture of 8 bits in a format as its name says."""
+    fits = Path(name).suffix.lower() in PLAIN.get(image.format or "", ())
+    return fits and image.mode in ("RGB", "RGBA", "L") and image.getexif().get(0x0112, 1) == 1 and getattr(image, "n_frames", 1) == 1
 
 
 def exif_focal(tags: dict[int, Any], width: int, height: int) -> float:
@@ -175,11 +189,11 @@ def _deep_tiff(source: Path | bytes) -> np.ndarray | None:
     return (image // 257).astype(np.uint8) if image is not None and image.dtype == np.uint16 else image if image is not None else None
 
 
-def _working_copy(rgb: np.ndarray, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _working_copy(rgb: np.ndarray, alpha: np.ndarray | None, long_side: int) -> tuple[np.ndarray, np.ndarray | None]:
     import cv2
 
     height, width = rgb.shape[:2]
-    scale = WORKING_LONG_SIDE / max(height, width)
+    scale = long_side / max(height, width)
     if scale >= 1:
         return np.ascontiguousarray(rgb), alpha
     size = max(1, round(width * scale)), max(1, round(height * scale))

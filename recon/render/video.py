@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from recon.errors import ReconError
+from recon.io.guard import Guard
 
 SUFFIXES = (".mp4", ".gif", ".png")
 
@@ -25,8 +26,8 @@ def kind_of(path: Path) -> str:
     return path.suffix.lower()[1:]
 
 
-def check_target(path: Path, *, width: int, height: int, frames: int) -> None:
-    """Raises ReconError for what `write` could not do, before anything is rendered."""
+def check_target(path: Path, *, width: int, height: int, frames: int, guard: Guard | None = None) -> None:
+    """Raises ReconError for what `write` could not do or may not replace, before anything is rendered."""
     kind = kind_of(path)
     if kind == "mp4" and (width % 2 or height % 2):
         raise ReconError(f"{path}: an mp4 has even sides, got {width} x {height}")
@@ -36,10 +37,13 @@ def check_target(path: Path, *, width: int, height: int, frames: int) -> None:
         raise ReconError(f"{path} is a folder")
     if kind == "folder" and path.is_file():
         raise ReconError(f"{path} is a file, wanted a folder")
+    names = [_frame(i) for i in range(frames)]
+    (guard or Guard()).check(path if kind == "folder" else path.parent, names if kind == "folder" else [path.name])
 
 
-def write(pictures: Iterable[np.ndarray], path: Path, *, fps: float = 30.0) -> list[Path]:
+def write(pictures: Iterable[np.ndarray], path: Path, *, fps: float = 30.0, guard: Guard | None = None) -> list[Path]:
     """The files written from uint8 RGB pictures [H, W, 3], which are taken one at a time. Raises ReconError; then nothing is left behind."""
+    guard = guard or Guard()
     kind = kind_of(path)
     if not fps > 0:
         raise ReconError(f"fps is {fps}, wanted above 0")
@@ -48,25 +52,28 @@ def write(pictures: Iterable[np.ndarray], path: Path, *, fps: float = 30.0) -> l
     part = folder / f".{path.stem}.{os.getpid()}.part"
     try:
         if kind == "folder":
-            return _write_folder(pictures, path, part)
+            return _write_folder(pictures, path, part, guard)
         writer = {"mp4": _write_mp4, "gif": _write_gif, "png": _write_png}[kind]
         writer(iter(pictures), part, fps)
-        os.replace(part, path)
+        guard.publish(folder, {path.name: part})
         return [path]
     finally:
         shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
 
 
-def _write_folder(pictures: Iterable[np.ndarray], path: Path, part: Path) -> list[Path]:
+def _frame(number: int) -> str:
+    return f"frame_{number:04d}.png"
+
+
+def _write_folder(pictures: Iterable[np.ndarray], path: Path, part: Path, guard: Guard) -> list[Path]:
     from PIL import Image
 
     part.mkdir()
     names = []
     for i, picture in enumerate(pictures):
-        names.append(f"frame_{i:04d}.png")
+        names.append(_frame(i))
         Image.fromarray(picture).save(part / names[-1])
-    for name in names:
-        os.replace(part / name, path / name)
+    guard.publish(path, {name: part / name for name in names})
     return [path / name for name in names]
 
 

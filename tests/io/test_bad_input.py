@@ -284,16 +284,17 @@ def test_distorted_lenses_are_refused(views, tmp_path):
 def test_a_failed_save_leaves_the_old_file(splats, tmp_path, name, monkeypatch):
     if name == "a.usdz":
         pytest.importorskip("pxr", reason="usd-core is not installed")
-    scene = splats(50)
-    (tmp_path / name).write_bytes(b"old")
+    scene, options = splats(50), {"kind": "points"} if name == "a.obj" else {}
+    io.save(splats(3), tmp_path / name, **options)
+    old = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def full(*args: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(FileError, match="No space left"):
-        io.save(scene, tmp_path / name, **({"kind": "points"} if name == "a.obj" else {}))
-    assert (tmp_path / name).read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == [name]
+        io.save(scene, tmp_path / name, **options)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
 
 
 def test_a_full_disk(tmp_path):

@@ -109,7 +109,7 @@ def test_commands(splats, tmp_path, capsys):
     for call, code in (
         (["convert", str(tmp_path / "a.ply")], 2), (["convert", str(tmp_path / "a.ply"), "x.foo"], 2),
         (["convert", str(tmp_path / "none.ply"), "x.spz"], 1), (["inspect", str(tmp_path / "none.ply")], 1),
-        (["convert", str(tmp_path / "a.ply"), str(tmp_path / "no" / "b.ply")], 1),
+        (["convert", str(tmp_path / "a.ply"), str(tmp_path / "b.spz" / "c.ply")], 1),
     ):  # fmt: skip
         assert main(call) == code
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
