@@ -9,7 +9,6 @@ import argparse
 import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -81,11 +80,6 @@ def _failure(error: BaseException) -> tuple[int, str] | None:
     return (1, str(error)) if isinstance(error, ReconError) else None
 
 
-def spelled_for_command_line(text: str) -> str:
-    """A message of the library with its options as the command line has them: overwrite=True is --overwrite."""
-    return re.sub(r"\b([a-z][a-z_]*)=True\b", lambda found: "--" + found[1].replace("_", "-"), text)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of a command line."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -101,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failure = _failure(error)
         if failure is None:
             raise
+    from recon.errors import spelled_for_command_line
+
     code, text = failure[0], spelled_for_command_line(failure[1])
     print(f"recon: {' '.join(text.split())}", file=sys.stderr)
     if "--json" in given:

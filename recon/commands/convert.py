@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from recon.commands import UsageError
-from recon.commands.output import add_overwrite_argument, say, writable_folder
+from recon.commands.output import add_overwrite_argument, say, told_warnings, writable_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +44,15 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(str(error)) from error
     source = Path(args.source)
     guard = Guard(inputs_of(source), overwrite=args.overwrite)
-    scene = io.load(source, axes=args.source_axes, repair=args.repair)
-    if args.program or args.target is None:
-        with writable_folder(Path(args.target) if args.target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
-            io.save_for(scene, folder, args.program, guard=guard)
-    else:
-        with writable_folder(Path(args.target).parent):
-            io.save(
-                scene, args.target, kind=args.kind, axes=args.axes, unit_scale=args.unit_scale, sh_degree=args.sh_degree, guard=guard
-            )
-    written = [str(path) for path in guard.files]
-    say(args, {"files": written}, written)
+    with told_warnings() as warnings:
+        scene = io.load(source, axes=args.source_axes, repair=args.repair)
+        if args.program is not None:
+            with writable_folder(Path(args.target) if args.target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
+                io.save_for(scene, folder, args.program, guard=guard)
+        else:
+            with writable_folder(Path(args.target).parent):
+                options = {"kind": args.kind, "axes": args.axes, "unit_scale": args.unit_scale, "sh_degree": args.sh_degree}
+                io.save(scene, args.target, guard=guard, **options)
+    files = [str(path) for path in guard.files]
+    say(args, {"files": files, "warnings": warnings}, [*files, *(f"warning: {text}" for text in warnings)])
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import math
 import sys
 import tempfile
@@ -60,6 +61,26 @@ def finite(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value
+
+
+@contextlib.contextmanager
+def told_warnings() -> Iterator[list[str]]:
+    """What the library warns of meanwhile, as lines for the result instead of stderr, with options as the command line spells them."""
+    from recon.errors import spelled_for_command_line
+
+    lines: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(spelled_for_command_line(record.getMessage()))
+
+    handler = Collect(logging.WARNING)
+    logger = logging.getLogger("recon")
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
 
 
 def write_json(value: dict[str, Any], path: Path, guard: Guard | None = None) -> None:

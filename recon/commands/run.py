@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.commands import UsageError
 from recon.commands.network import add_network_arguments
-from recon.commands.output import add_overwrite_argument, progress, say, writable_folder, write_json
+from recon.commands.output import add_overwrite_argument, progress, say, told_warnings, writable_folder, write_json
 
 if TYPE_CHECKING:
     from recon.io.guard import Guard
@@ -26,6 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns or zip archives")
     add_output_arguments(parser)
     add_network_arguments(parser)
+    add_knowledge_arguments(parser)
+
+
+def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
+    """--cameras or --focal, --masks and --metric: what a user knows beside the photos."""
+    lens = parser.add_mutually_exclusive_group()
+    lens.add_argument("--cameras", help="a file of known cameras (COLMAP, transforms.json, cameras.json, npz), K alone or K and poses, by photo name")
+    lens.add_argument("--focal", help="focal length of all photos: 28mm (on 36 x 24 mm film, as phones tell it) or 1200px")
+    parser.add_argument("--masks", help="a folder with a picture for each photo, black where it is to be left out")
+    parser.add_argument("--metric", action="store_true", help="the places in --cameras are in metres")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,32 +57,33 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     formats = parse_formats(args.formats)
     clock = Clock(progress(args))
     clock("imports", 0.0)
+    from recon.cameras.known import cameras_of_focal, read_cameras
+    from recon.errors import spelled_for_command_line
     from recon.io.guard import Guard
     from recon.io.views import picture_names
-    from recon.models import load_model
-    from recon.photos.checks import photo_warnings, refuse_copies, refuse_strangers, scene_warnings
     from recon.photos.grid import load_images
-    from recon.reconstruct import check_resolution, pick_device, reconstruct
+    from recon.reconstruct import check_resolution, reconstruct
 
     check_resolution(args.resolution)
     clock("photos", 0.0)
-    images = load_images(photos, long_side=args.resolution)
-    refuse_copies(images)
-    guard = Guard((file.path for file in images.files), overwrite=args.overwrite)
-    check_folder(Path(args.output), formats, guard, picture_names(images.names, images.files))  # before the work, and again before the files
-    with writable_folder(Path(args.output)) as folder:
-        clock("weights", 0.05)
-        net = load_model(args.model, weights=args.weights, device=pick_device(args.device))
-        scene = reconstruct(images, model=net, matches=args.matches, progress=clock.part(0.1, 0.9), seed=args.seed)
-        if args.matches != "none":
-            refuse_strangers(scene)
-        clock("files", 0.9)
-        write_scene(scene, folder, formats, guard)
-        clock("done", 1.0)
-        warnings = [*photo_warnings(images), *scene_warnings(scene)]
-        files = [*map(str, guard.files), str(folder / REPORT)]
-        record = {**facts(scene), **provenance(args), "seconds": clock.seconds(), "warnings": warnings, "files": files}
-        write_json(record, folder / REPORT, guard)
+    with told_warnings() as warnings:
+        images = load_images(photos, long_side=args.resolution, masks=args.masks)
+        cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
+        inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
+        guard = Guard(inputs, overwrite=args.overwrite)
+        check_folder(Path(args.output), formats, guard, picture_names(images.names, images.files))  # before the work, and again before the files
+        with writable_folder(Path(args.output)) as folder:
+            scene = reconstruct(
+                images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
+                resolution=args.resolution, progress=clock.part(0.05, 0.9), seed=args.seed,
+            )  # fmt: skip
+            clock("files", 0.9)
+            write_scene(scene, folder, formats, guard)
+            clock("done", 1.0)
+            warnings[:0] = map(spelled_for_command_line, scene.report["warnings"])
+            files = [*map(str, guard.files), str(folder / REPORT)]
+            record = {**facts(scene), **provenance(args), "seconds": clock.seconds(), "warnings": warnings, "files": files}
+            write_json(record, folder / REPORT, guard)
     say(args, record, _lines(record))
     return 0
 

@@ -16,7 +16,7 @@ from recon.io.options import Options
 from recon.io.views import cameras_of, views_of
 from recon.scene import Scene
 
-KEYS = ("width", "height", "position", "rotation", "fx", "fy")
+KEYS = ("width", "height", "fx", "fy")
 log = logging.getLogger(__name__)
 
 
@@ -49,9 +49,12 @@ def read(path: Path) -> Scene:
         for v, entry in enumerate(entries):
             K[v, 0, 0], K[v, 1, 1] = entry["fx"], entry["fy"]
             K[v, 0, 2], K[v, 1, 2] = int(entry["width"]) / 2, int(entry["height"]) / 2
-            T[v, :3, :3], T[v, :3, 3] = entry["rotation"], entry["position"]
+            if "rotation" in entry or "position" in entry:
+                T[v, :3, :3], T[v, :3, 3] = entry["rotation"], entry["position"]
+            else:
+                T[v] = np.nan
         widths, heights = [int(e["width"]) for e in entries], [int(e["height"]) for e in entries]
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise fault(path, f"has a camera that is not numbers: {error}") from error
     cameras = cameras_of(path, K=K, cam_to_world=T, width=widths, height=heights)
-    return Scene(cameras=cameras, report={"names": [str(e.get("img_name", f"view_{v:03d}")) for v, e in enumerate(entries)]})
+    return Scene(cameras=cameras, report={"names": [str(e.get("img_name", "")) for v, e in enumerate(entries)]})

@@ -102,6 +102,10 @@ def read(path: Path) -> Scene:
     if len({i.id for i in images}) != len(images):
         raise fault(folder, "has two images with one id")
     Ks, poses, sizes = [], [], []
+    for lens in [] if images else model.cameras:  # lenses alone: views of any photo
+        Ks.append(_matrix(folder, lens))
+        sizes.append((lens.width, lens.height))
+        poses.append(np.full((4, 4), np.nan))
     for image in images:
         if image.camera_id not in lenses:
             raise fault(folder, f"has the image {image.name!r} of camera {image.camera_id}, which is not there")
@@ -113,7 +117,7 @@ def read(path: Path) -> Scene:
         folder, K=np.array(Ks).reshape(-1, 3, 3), cam_to_world=np.array(poses).reshape(-1, 4, 4),
         width=[s[0] for s in sizes], height=[s[1] for s in sizes],
     )  # fmt: skip
-    return Scene(cameras=cameras, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images]})
+    return Scene(cameras=cameras, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images] or [""] * len(Ks)})
 
 
 def _matrix(path: Path, lens: Camera) -> np.ndarray:
@@ -136,7 +140,7 @@ def _pose(path: Path, image: Image) -> np.ndarray:
 
 def _tracks(path: Path, model: Model, images: list[Image]) -> Tracks | None:
     """The points with their observations. Raises FileError for tracks that speak of what is not there."""
-    if not model.points:
+    if not model.points or not images:
         return None
     place = {image.id: v for v, image in enumerate(images)}
     rows = [(image, spot, p) for p, point in enumerate(model.points) for image, spot in point.track]

@@ -75,7 +75,7 @@ class Cursor:
 
 
 def read_model(folder: Path) -> Model:
-    """The model of three binary files; points3D.bin may be absent. Raises FileError."""
+    """The model of three binary files; images.bin and points3D.bin may be absent. Raises FileError."""
     cursor = Cursor(folder / "cameras.bin")
     cameras = []
     for _ in range(cursor.count(24)):
@@ -84,16 +84,7 @@ def read_model(folder: Path) -> Model:
             raise fault(cursor.path, f"has a camera of model {model}, wanted 0 to {max(MODELS)}")
         name, params = MODELS[model]
         cameras.append(Camera(id=number, model=name, width=width, height=height, params=list(cursor.take(f"{params}d"))))
-    cursor = Cursor(folder / "images.bin")
-    images = []
-    seen = np.dtype([("xy", "<f8", 2), ("id", "<i8")])
-    for _ in range(cursor.count(73)):
-        number, *pose, camera = cursor.take("i7di")
-        name = cursor.text()
-        rows = cursor.array(seen, cursor.count(seen.itemsize))
-        images.append(
-            Image(id=number, quat=pose[:4], translation=pose[4:], camera_id=camera, name=name, xy=rows["xy"], point_ids=rows["id"])
-        )
+    images = _images(folder / "images.bin") if (folder / "images.bin").is_file() else []
     points = []
     if (folder / "points3D.bin").is_file():
         cursor = Cursor(folder / "points3D.bin")
@@ -102,3 +93,16 @@ def read_model(folder: Path) -> Model:
             track = cursor.array(np.dtype("<i4"), 2 * cursor.count(8)).reshape(-1, 2)
             points.append(Point(id=number, xyz=[x, y, z], rgb=[r, g, b], error=error, track=[(a, b) for a, b in track.tolist()]))
     return Model(cameras=cameras, images=images, points=points)
+
+
+def _images(path: Path) -> list[Image]:
+    cursor, images = Cursor(path), []
+    seen = np.dtype([("xy", "<f8", 2), ("id", "<i8")])
+    for _ in range(cursor.count(73)):
+        number, *pose, camera = cursor.take("i7di")
+        name = cursor.text()
+        rows = cursor.array(seen, cursor.count(seen.itemsize))
+        images.append(
+            Image(id=number, quat=pose[:4], translation=pose[4:], camera_id=camera, name=name, xy=rows["xy"], point_ids=rows["id"])
+        )
+    return images

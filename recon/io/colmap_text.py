@@ -50,7 +50,7 @@ def _lines(path: Path, *, blank: bool = False) -> Iterator[list[str]]:
 
 
 def read_model(folder: Path) -> Model:
-    """The model of three text files; points3D.txt may be absent. Raises FileError."""
+    """The model of three text files; images.txt and points3D.txt may be absent. Raises FileError."""
     cameras_path, images_path, points_path = (folder / f"{name}.txt" for name in ("cameras", "images", "points3D"))
     try:
         cameras = [
@@ -62,7 +62,7 @@ def read_model(folder: Path) -> Model:
                 raise fault(cameras_path, f"has a camera {camera.model!r} with {len(camera.params)} parameters")
     except (ValueError, IndexError) as error:
         raise fault(cameras_path, f"has a false line: {error}") from error
-    images = _images(images_path)
+    images = _images(images_path) if images_path.is_file() else []
     points = []
     if points_path.is_file():
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -56,24 +56,39 @@ def read(path: Path) -> Scene:
     """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError, also for distorted lenses."""
     content = read_json(path)
     frames = content.get("frames") if isinstance(content, dict) else None
+    if isinstance(content, dict) and not frames and any(key in content for key in ("fl_x", "camera_angle_x")):
+        frames = [{}]  # a lens alone: a view of any photo
     if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
         raise fault(path, "is no transforms.json: it has no list of frames")
     back = _applied(path, content)
     Ks, poses, widths, heights, names = [], [], [], [], []
     for frame in frames:
         K, width, height = _lens(path, {**content, **frame})
-        matrix = _matrix(path, frame.get("transform_matrix"), "a transform_matrix")
-        pose = back @ matrix @ GL
-        pose[:3, :3] /= abs(np.linalg.det(pose[:3, :3])) ** (1 / 3) or 1
+        poses.append(_pose(path, frame, back))
         Ks.append(K)
-        poses.append(pose)
         widths.append(width)
         heights.append(height)
-        names.append(Path(str(frame.get("file_path", f"view_{len(names):03d}"))).name)
+        names.append(str(frame.get("file_path", "")).replace("\\", "/").removeprefix("./"))
     if not frames:
         raise fault(path, "has no frames")
     cameras = cameras_of(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights)
-    return Scene(cameras=cameras, tracks=_points(path, content, back), report={"names": names})
+    return Scene(cameras=cameras, tracks=_points(path, content, back), report={"names": below_common_folder(names)})
+
+
+def below_common_folder(names: list[str]) -> list[str]:
+    """Names relative to the folder that all of them share."""
+    parents = [PurePosixPath(name).parent.parts for name in names if name]
+    shared = next((n for n, level in enumerate(zip(*parents, strict=False)) if len(set(level)) > 1), min(map(len, parents), default=0))
+    return ["/".join(PurePosixPath(name).parts[shared:]) for name in names]
+
+
+def _pose(path: Path, frame: dict[str, Any], back: np.ndarray) -> np.ndarray:  # [4, 4]
+    """cam_to_world with OpenCV axes, NaN where the frame has none."""
+    if "transform_matrix" not in frame:
+        return np.full((4, 4), np.nan)
+    pose = back @ _matrix(path, frame["transform_matrix"], "a transform_matrix") @ GL
+    pose[:3, :3] /= abs(np.linalg.det(pose[:3, :3])) ** (1 / 3) or 1
+    return pose
 
 
 def _applied(path: Path, content: dict[str, Any]) -> np.ndarray:  # [4, 4]

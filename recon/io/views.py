@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.errors import listed
 from recon.io.files import fault
 from recon.scene import Cameras, PhotoFile, Scene
 
@@ -124,11 +125,11 @@ def write_pictures(views: Sequence[View], folder: Path) -> None:
             _write_photo(view, view.file, folder / view.name)
     small = [v.name for v in views if v.picture is not None]
     if small:
-        log.warning("%s: %s written as JPEG at the size kept in memory: the photos' own files are not at hand", folder.name, _listed(small))
+        log.warning("%s: %s written as JPEG at the size kept in memory: the photos' own files are not at hand", folder.name, _are(small))
     turned = [v.name for v in views if v.file is not None and not v.file.plain]
     if turned:
         log.warning("%s: %s written anew as upright 8-bit JPEG at full size: other programs would see the photos' own files differently",
-                    folder.name, _listed(turned))  # fmt: skip
+                    folder.name, _are(turned))  # fmt: skip
 
 
 def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
@@ -157,22 +158,26 @@ def _jpeg(picture: np.ndarray | None) -> bytes:
     return content.tobytes()
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} {'are' if len(names) > 1 else 'is'}"
+def _are(names: Sequence[str]) -> str:
+    return f"{listed(names)} {'are' if len(names) > 1 else 'is'}"
 
 
 def cameras_of(path: Path, *, K: np.ndarray, cam_to_world: np.ndarray, width: Sequence[int], height: Sequence[int]) -> Cameras:
-    """Cameras of pictures of any sizes on one grid that holds them all; K [V, 3, 3], cam_to_world [V, 4, 4]. Raises FileError."""
+    """Cameras of pictures of any sizes on one grid that holds them all; K [V, 3, 3], cam_to_world [V, 4, 4], all NaN where a file tells none.
+
+    Raises FileError.
+    """
     views = len(K)
     if not views:
         raise fault(path, "holds no cameras")
-    if not (np.isfinite(K).all() and np.isfinite(cam_to_world).all()):
+    told = np.any(~np.isnan(cam_to_world), axis=(1, 2))
+    if not (np.isfinite(K).all() and np.isfinite(cam_to_world[told]).all()):
         raise fault(path, "has cameras with numbers that are not finite")
     for v in range(views):
         if not (1 <= width[v] <= 1 << 20 and 1 <= height[v] <= 1 << 20 and K[v, 0, 0] > 0 and K[v, 1, 1] > 0):
             raise fault(path, f"has a camera of {width[v]} x {height[v]} pixels with focal lengths {K[v, 0, 0]:g}, {K[v, 1, 1]:g}")
         R = cam_to_world[v, :3, :3]
-        if not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
+        if told[v] and (not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0):
             raise fault(path, f"has the camera {v} whose matrix is no rotation")
     return Cameras(
         K=torch.from_numpy(K).float(), cam_to_world=torch.from_numpy(cam_to_world).float(), width=max(width), height=max(height),

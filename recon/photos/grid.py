@@ -16,19 +16,26 @@ from torch import Tensor
 
 from recon.photos.decode import Photo, read_photo
 from recon.photos.find import content_of, find_photos
+from recon.photos.masks import masked
 from recon.scene import Images
 
 MULTIPLE = 16
 
 
-def load_images(paths: Sequence[str | Path] | str | Path, *, long_side: int = 512, multiple: int = MULTIPLE) -> Images:
+def load_images(
+    paths: Sequence[str | Path] | str | Path, *, long_side: int = 512, multiple: int = MULTIPLE, masks: str | Path | None = None
+) -> Images:
     """The photos of files, folders, glob patterns and zip archives, on one grid whose long side is about `long_side`.
 
     JPEG, PNG (alpha becomes the mask), WebP, HEIC, TIFF and BMP of 8 or 16 bits; EXIF orientation is applied, EXIF focal lengths go to
-    `focal`. Raises PhotoError for what is missing, unreadable, too small, too large or too many.
+    `focal`. `masks`: a folder with a picture for each photo (see recon.photos.masks) whose black pixels are left out.
+    Raises PhotoError for what is missing, unreadable, too small, too large or too many.
     """
     files = find_photos(paths)
     photos = [read_photo(content_of(file), file.member or file.path) for file in files]
+    remarks: list[str] = []
+    if masks is not None:
+        photos, remarks = masked(photos, Path(masks))
     width, height = grid_size([(p.width, p.height) for p in photos], long_side, multiple)
     placed = [_place(p.rgb, p.alpha, width, height) for p in photos]
     to_working = torch.tensor([[p.rgb.shape[1] / p.width, p.rgb.shape[0] / p.height] for p in photos], dtype=torch.float64)
@@ -44,6 +51,7 @@ def load_images(paths: Sequence[str | Path] | str | Path, *, long_side: int = 51
         grid_offset=torch.stack([offset for _, _, _, offset in placed]).float(),
         photos=tuple(p.rgb for p in photos),
         files=tuple(replace(file, plain=photo.plain) for file, photo in zip(files, photos, strict=True)),
+        remarks="\n".join(remarks),
     )
 
 

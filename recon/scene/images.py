@@ -39,6 +39,7 @@ class Images(Tensors):
     grid_offset: Tensor = None  # type: ignore[assignment]  # [V, 2]
     photos: tuple[np.ndarray, ...] = ()  # uint8 RGB working copies [h, w, 3], or ()
     files: tuple[PhotoFile, ...] = ()  # where they came from, or ()
+    remarks: str = ""  # what a person should know of how they were read, a line each
 
     def __post_init__(self) -> None:
         sizes = check_shapes(self, {"rgb": "V H W 3", "mask": "V H W", "focal": "V", **GRID_SHAPES})
