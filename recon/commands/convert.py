@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.target is None and args.program is None:
+    target: str | None = args.target
+    if target is None and args.program is None:
         raise UsageError("a target is missing: recon convert SOURCE TARGET, or recon convert SOURCE --for PROGRAM")
     from recon import io
     from recon.errors import FileError
@@ -37,22 +38,22 @@ def run(args: argparse.Namespace) -> int:
     from recon.io.table import find
     from recon.io.writing import inputs_of
 
-    if args.target is not None and args.program is None:
+    if target is not None and args.program is None:
         try:
-            find(Path(args.target))
+            find(Path(target))
         except FileError as error:
             raise UsageError(str(error)) from error
     source = Path(args.source)
     guard = Guard(inputs_of(source), overwrite=args.overwrite)
     with told_warnings() as warnings:
         scene = io.load(source, axes=args.source_axes, repair=args.repair)
-        if args.program is not None:
-            with writable_folder(Path(args.target) if args.target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
+        if target is None or args.program is not None:
+            with writable_folder(Path(target) if target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
                 io.save_for(scene, folder, args.program, guard=guard)
         else:
-            with writable_folder(Path(args.target).parent):
+            with writable_folder(Path(target).parent):
                 options = {"kind": args.kind, "axes": args.axes, "unit_scale": args.unit_scale, "sh_degree": args.sh_degree}
-                io.save(scene, args.target, guard=guard, **options)
+                io.save(scene, target, guard=guard, **options)
     files = [str(path) for path in guard.files]
     say(args, {"files": files, "warnings": warnings}, [*files, *(f"warning: {text}" for text in warnings)])
     return 0

@@ -105,8 +105,8 @@ def crop_warning(images: Images, views: list[int]) -> list[str]:
         return []
     names = [images.names[v] for v in views]
     return [
-        f"the photos have several shapes, and nothing tells the lens of {listed(names)}: where they were cropped, the middle of the picture is not that of "
-        "the lens, and focal lengths and places are wrong; give the whole photos, or the cameras that are known (cameras=...)"
+        f"the photos have several shapes, and nothing tells the lens of {listed(names)}: where they were cropped, the middle of the picture "
+        "is not that of the lens, and focal lengths and places are wrong; give the whole photos, or the cameras that are known (cameras=...)"
     ]
 
 

@@ -121,9 +121,10 @@ def test_every_file_of_cameras_by_name(images, tmp_path, name):
 
 
 def test_plain_arrays(images, tmp_path):
-    np.savez(tmp_path / "k.npz", K=[K_B, K_A], width=[90, 120], height=[120, 90], names=["x/b.jpg", "x/a.jpg"], cam_to_world=[pose(0.1, 1), pose(0, 0)])
+    lenses = {"K": [K_B, K_A], "width": [90, 120], "height": [120, 90]}
+    np.savez(tmp_path / "k.npz", **lenses, names=["x/b.jpg", "x/a.jpg"], cam_to_world=[pose(0.1, 1), pose(0, 0)])
     same(read_cameras(tmp_path / "k.npz", images))
-    np.savez(tmp_path / "k.npz", K=[K_B, K_A], width=[90, 120], height=[120, 90], names=["b", "a"])
+    np.savez(tmp_path / "k.npz", **lenses, names=["b", "a"])
     same(read_cameras(tmp_path / "k.npz", images), poses=False)
     np.savez(tmp_path / "k.npz", K=K_A)
     with pytest.raises(recon.ReconError, match="without width, height"):
