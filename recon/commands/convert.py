@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         scene = io.load(source, axes=args.source_axes, repair=args.repair)
         if target is None or args.program is not None:
             with writable_folder(Path(target) if target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
-                io.save_for(scene, folder, args.program, guard=guard)
+                io.save_for(scene, folder, str(args.program), guard=guard)
         else:
             with writable_folder(Path(target).parent):
                 options = {"kind": args.kind, "axes": args.axes, "unit_scale": args.unit_scale, "sh_degree": args.sh_degree}

@@ -35,6 +35,7 @@ def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
     lens.add_argument("--cameras", help="a file of known cameras (COLMAP, transforms.json, cameras.json, npz), K alone or K and poses, by photo name")
     lens.add_argument("--focal", help="focal length of all photos: 28mm (on 36 x 24 mm film, as phones tell it) or 1200px")
     parser.add_argument("--masks", help="a folder with a picture for each photo, black where it is to be left out")
+    parser.add_argument("--all-frames", action="store_true", help="every picture of an animation (WebP, PNG) instead of the first")
     parser.add_argument("--metric", action="store_true", help="the places in --cameras are in metres")
 
 
@@ -67,7 +68,7 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     check_resolution(args.resolution)
     clock("photos", 0.0)
     with told_warnings() as warnings:
-        images = load_images(photos, long_side=args.resolution, masks=args.masks)
+        images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
         cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
         inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
         guard = Guard(inputs, overwrite=args.overwrite)

@@ -141,7 +141,7 @@ def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
         if file.plain:
             target.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, target)
             return
-        picture = read_photo(content, file.member or file.path, long_side=None).rgb
+        picture = read_photo(content, file.member or file.path, picture=file.picture, long_side=None).rgb
     except PhotoError as error:
         raise fault(file.path, f"has changed since it was read: {error}") from error
     if picture.shape[:2] != (view.camera.height, view.camera.width):

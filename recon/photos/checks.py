@@ -16,6 +16,7 @@ BLUR_LONG_SIDE = 512
 MOST_BLUR = 0.65  # of `blur` below: 98 sharp photos of all kinds have 0.09 to 0.59; softened by sigma = 3 px at this size, 0.7 and more
 LEAST_RANGE = 3.0  # of 255, between the darkest and the brightest place: below it nothing can be seen
 SAME_PHOTO = 0.025  # mean difference of two thumbnails by their contrast (standard deviation): 1.4 of 255 in a usual photo
+ROUNDING, FAINT = 0.5, 0.08  # of 255 what saving again changes, believed up to this share of a faint photo's contrast
 SAME_SHAPE = 0.02  # difference of two aspect ratios
 CROP_CONFIDENCE = 0.3  # at most, of views whose principal point may be anywhere
 LEAST_BASELINE = 0.01  # of the median depth
@@ -54,8 +55,9 @@ def same_photos(images: Images) -> list[tuple[int, int]]:
     """Pairs (i, j), j < i, of views that show the same photo: they differ by little of what there is to be seen in them."""
     small = thumbnails(images)
     contrast = [float(t.std((0, 1)).mean()) for t in small]
+    limits = [max(SAME_PHOTO * c, min(ROUNDING, FAINT * c)) for c in contrast]
     pairs = [(i, j) for i in range(len(small)) for j in range(i)]
-    return [(i, j) for i, j in pairs if float(np.abs(small[i] - small[j]).mean()) < SAME_PHOTO * min(contrast[i], contrast[j])]
+    return [(i, j) for i, j in pairs if float(np.abs(small[i] - small[j]).mean()) < min(limits[i], limits[j])]
 
 
 def check_photos(images: Images) -> None:
