@@ -44,11 +44,13 @@ def reconstruct(
     """The scene of the photos: cameras, pointmaps, Gaussians and tracks, on a pixel grid whose long side is `resolution`.
 
     `photos`: paths, a folder, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
-    `cameras`: known cameras (of `cameras_of_photos`, `read_cameras` or an earlier scene; NaN where unknown), kept as they are; `metric`: the unit
-    of their poses is a metre; `matches`: which correspondences place the views, the network's own, SIFT or both; `progress` is told what is done
-    and the share done. Equal seeds give equal scenes on one machine. What a person should know is in `scene.report["warnings"]`.
+    `cameras`: known cameras (of `cameras_of_photos`, `read_cameras` or an earlier scene; NaN where unknown), kept as they are, photos of distorted
+    lenses are undistorted; `metric`: the unit of their poses is a metre; `matches`: which correspondences place the views, the network's own, SIFT
+    or both; `progress` is told what is done and the share done. Equal seeds give equal scenes on one machine. What a person should know is in
+    `scene.report["warnings"]`.
     Raises ReconError for photos, names, weights or cameras that cannot be used.
     """
+    from recon.cameras.undistort import undistorted
     from recon.models import load_model
     from recon.photos.checks import check_photos
     from recon.photos.grid import load_images
@@ -65,6 +67,8 @@ def reconstruct(
             raise ReconError("no photos were given")
         images = load_images(paths, long_side=resolution)
     check_photos(images)
+    if cameras is not None and cameras.lenses:
+        images, cameras = undistorted(images, cameras)
     given = placed_on(cameras, images, metric)
     if progress is not None:
         progress("weights", 0.0)

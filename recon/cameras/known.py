@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.errors import ReconError
 from recon.photos.decode import FULL_FRAME_DIAGONAL_MM
-from recon.scene import Cameras
+from recon.scene import Cameras, Lens
 
 if TYPE_CHECKING:
     from recon.scene import Images
@@ -29,10 +29,11 @@ class CamerasError(ReconError):
     """Cameras that do not fit the photos."""
 
 
-def cameras_of_photos(K: Any, width: Sizes, height: Sizes, cam_to_world: Any = None) -> Cameras:
+def cameras_of_photos(K: Any, width: Sizes, height: Sizes, cam_to_world: Any = None, *, lenses: Sequence[Lens | None] = ()) -> Cameras:
     """Known cameras for `reconstruct`: K [3, 3] or [V, 3, 3] in pixels of photos of width x height, cam_to_world [V, 4, 4] with OpenCV axes.
 
-    NaN or None where unknown; one K stands for all photos. The photos may have another size of the same shape. Raises CamerasError.
+    NaN or None where unknown; one K stands for all photos; `lenses`: their distortion, None for pinholes. The photos may have another size of the
+    same shape. Raises CamerasError.
     """
     K, T = _matrices(K, 3, "K"), _matrices(cam_to_world, 4, "cam_to_world")
     views = max(len(part) for part in (K, T) if part is not None) if K is not None or T is not None else 1
@@ -48,7 +49,7 @@ def cameras_of_photos(K: Any, width: Sizes, height: Sizes, cam_to_world: Any = N
     tensor = lambda values: torch.from_numpy(np.array(values))
     return Cameras(
         K=tensor(K), cam_to_world=tensor(T), width=int(sizes[0].max()), height=int(sizes[1].max()), photo_width=tensor(sizes[0]),
-        photo_height=tensor(sizes[1]), grid_scale=torch.ones(views, 2), grid_offset=torch.zeros(views, 2),
+        photo_height=tensor(sizes[1]), grid_scale=torch.ones(views, 2), grid_offset=torch.zeros(views, 2), lenses=tuple(lenses),
     )  # fmt: skip
 
 
@@ -90,19 +91,32 @@ def on_grid(cameras: Cameras, images: Images) -> Cameras:
                 "cameras in pixels of the photos are made by cameras_of_photos"
             )
         return cameras
-    K = cameras.K.double().cpu().clone()
-    for v, camera in enumerate(cameras.for_photos()):
-        size = torch.tensor([int(images.photo_width[v]), int(images.photo_height[v])], dtype=torch.float64)
-        ratio = size / torch.tensor([camera.width, camera.height], dtype=torch.float64)
-        if abs(float(ratio[0] / ratio[1]) - 1) > SAME_SHAPE and bool(camera.K.isfinite().all()):
-            raise CamerasError(
-                f"{images.names[v]} is {int(size[0])} x {int(size[1])} pixels, its camera is for {camera.width} x {camera.height}: "
-                "a cropped or turned photo has another camera"
-            )
-        K[v, :2] = camera.K[0, :2].double().cpu() * ratio[:, None] * images.grid_scale[v].double().cpu()[:, None]
-        K[v, :2, 2] += images.grid_offset[v].double().cpu()
+    if cameras.lenses:
+        raise CamerasError("the cameras have lenses with distortion; photos and cameras are undistorted first (recon.cameras.undistort)")
+    K = torch.stack([camera.K[0].double().cpu() for camera in scaled_to(cameras, images)])
+    K[:, :2] *= images.grid_scale.double().cpu()[:, :, None]
+    K[:, :2, 2] += images.grid_offset.double().cpu()
     grid = {name: getattr(images, name) for name in ("photo_width", "photo_height", "grid_scale", "grid_offset")}
     return replace(cameras, K=K, width=width, height=height, **grid)
+
+
+def scaled_to(cameras: Cameras, images: Images) -> list[Cameras]:
+    """One camera a photo, in pixels of the photo as `images` has it, for cameras of photos of perhaps another size. Raises CamerasError."""
+    if len(cameras) != len(images):
+        raise CamerasError(f"{len(cameras)} cameras were given for {len(images)} photos")
+    out = []
+    for v, camera in enumerate(cameras.for_photos()):
+        width, height = int(images.photo_width[v]), int(images.photo_height[v])
+        ratio = torch.tensor([width / camera.width, height / camera.height], dtype=torch.float64)
+        if abs(float(ratio[0] / ratio[1]) - 1) > SAME_SHAPE and bool(camera.K.isfinite().all()):
+            raise CamerasError(
+                f"{images.names[v]} is {width} x {height} pixels, its camera is for {camera.width} x {camera.height}: "
+                "a cropped or turned photo has another camera"
+            )
+        K = camera.K.double().cpu().clone()
+        K[:, :2] *= ratio[:, None]
+        out.append(replace(camera, K=K, width=width, height=height))
+    return out
 
 
 def cameras_of_focal(text: str, images: Images) -> Cameras:
@@ -143,11 +157,13 @@ def read_cameras(path: str | Path, images: Images) -> Cameras:
     cameras = known.cameras
     K, T = torch.full((len(rows), 3, 3), torch.nan, dtype=torch.float64), torch.full((len(rows), 4, 4), torch.nan, dtype=torch.float64)
     width, height = images.photo_width.clone(), images.photo_height.clone()
+    lenses: list[Lens | None] = [None] * len(rows)
     for v, row in enumerate(rows):
         if row is not None:
             camera = cameras.for_photos()[row]
             K[v], T[v], width[v], height[v] = camera.K[0], camera.cam_to_world[0], camera.width, camera.height
-    return cameras_of_photos(K, width, height, T)
+            lenses[v] = camera.lenses[0] if camera.lenses else None
+    return cameras_of_photos(K, width, height, T, lenses=lenses)
 
 
 def _row(names: Sequence[str], images: Images, v: int) -> int | None:

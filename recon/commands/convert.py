@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-axes", choices=("opencv", "y-up", "z-up"), help="world of the source (default: its format's)")
     parser.add_argument("--unit-scale", type=float, default=1.0, help="target units per source unit (100: metres to centimetres)")
     parser.add_argument("--sh-degree", type=int, choices=range(5), help="highest degree of spherical harmonics (default: 3)")
+    parser.add_argument("--undistort", action="store_true", help="photos beside the cameras and the cameras without the distortion of their lenses")
     add_overwrite_argument(parser)
     parser.add_argument("--repair", action="store_true", help="leave out what is not finite instead of stopping")
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if target is None and args.program is None:
         raise UsageError("a target is missing: recon convert SOURCE TARGET, or recon convert SOURCE --for PROGRAM")
     from recon import io
+    from recon.cameras.undistort import undistorted_scene
     from recon.errors import FileError
     from recon.io.guard import Guard
     from recon.io.table import find
@@ -47,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
     guard = Guard(inputs_of(source), overwrite=args.overwrite)
     with told_warnings() as warnings:
         scene = io.load(source, axes=args.source_axes, repair=args.repair)
+        if args.undistort and scene.cameras.lenses:
+            scene = undistorted_scene(scene, source)
+            warnings += scene.images.remarks.splitlines() if scene.images is not None else []
         if target is None or args.program is not None:
             with writable_folder(Path(target) if target else source.parent / f"{source.name.split('.')[0]}_{args.program}") as folder:
                 io.save_for(scene, folder, str(args.program), guard=guard)

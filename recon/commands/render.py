@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -10,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.commands import UsageError
-from recon.commands.output import add_overwrite_argument, progress, say
+from recon.commands.output import add_overwrite_argument, progress, say, told_warnings
 
 if TYPE_CHECKING:
     import numpy as np
 
     from recon.scene import Cameras, Gaussians, Scene
+
+
+log = logging.getLogger(__name__)
+AXES = ("opencv", "y-up", "z-up")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     path.add_argument("--input-cameras", action="store_const", dest="path", const="input", help="the scene's own cameras, smoothly with --frames")
     path.add_argument("--path", dest="cameras", metavar="FILE", help="cameras of a file: cameras.json, transforms.json, a COLMAP folder, npz")
     parser.add_argument("-o", "--output", default="render.mp4", help=".mp4, .gif, .png (one picture) or a folder (default: render.mp4)")
-    parser.add_argument("--size", default="1280x720", help="WIDTHxHEIGHT (default: 1280x720)")
+    parser.add_argument("--axes", choices=AXES, help="world of the scene's numbers (default: its format's)")
+    parser.add_argument("--path-axes", choices=AXES, help="world of the numbers in --path (default: the scene's or its format's)")
+    parser.add_argument("--size", help="WIDTHxHEIGHT (default: that of the cameras in --path, else 1280x720)")
+    parser.add_argument("--repair", action="store_true", help="leave out what is not finite instead of stopping")
     parser.add_argument("--frames", type=int, help="pictures (default: 120; with --path or --input-cameras: as many as there are cameras)")
     parser.add_argument("--fps", type=float, default=30.0, help="pictures a second (default: 30)")
     parser.add_argument("--fov", type=float, default=50.0, help="degrees across the shorter side, for --orbit and --spiral (default: 50)")
@@ -41,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    width, height = _size(args.size)
+    asked = _size(args.size) if args.size else None
     background = _background(args.background)
     if args.frames is not None and args.frames < 1:
         raise UsageError(f"--frames is {args.frames}, wanted at least 1")
@@ -52,12 +60,15 @@ def run(args: argparse.Namespace) -> int:
 
     target = Path(args.output)
     guard = Guard([args.scene, *([args.cameras] if args.cameras else [])], overwrite=args.overwrite)
-    scene = io.load(Path(args.scene))
+    with told_warnings() as warnings:
+        scene = io.load(Path(args.scene), axes=args.axes, repair=args.repair)
+        path = _path_cameras(args, scene)
     if scene.gaussians is None or not len(scene.gaussians):
         from recon.errors import ReconError
 
         raise ReconError(f"{args.scene} holds no Gaussians to render")
-    cameras = _cameras(args, scene, width, height)
+    width, height = asked or ((path.width, path.height) if path is not None and args.cameras else (1280, 720))
+    cameras = _cameras(args, scene, path, width, height)
     video.check_target(target, width=width, height=height, frames=len(cameras), guard=guard)
     device = "cpu" if args.backend == "cpu" else pick_device(args.device)
     options: dict[str, Any] = {
@@ -67,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     files = video.write(_pictures(scene.gaussians.to(device), cameras, options, progress(args)), target, fps=args.fps, guard=guard)
     seconds = time.perf_counter() - begin
     result = {"files": [str(f) for f in files], "frames": len(cameras), "width": width, "height": height, "seconds": seconds}
-    say(args, result, [f"{target}: {len(cameras)} pictures of {width} x {height} in {seconds:.1f} s"])
+    lines = [f"{target}: {len(cameras)} pictures of {width} x {height} in {seconds:.1f} s", *(f"warning: {text}" for text in warnings)]
+    say(args, {**result, "warnings": warnings}, lines)
     return 0
 
 
@@ -85,14 +97,28 @@ def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], t
     tell("rendering", 1.0)
 
 
-def _cameras(args: argparse.Namespace, scene: Scene, width: int, height: int) -> Cameras:
+def _path_cameras(args: argparse.Namespace, scene: Scene) -> Cameras | None:
+    """The cameras of --path in the scene's world, or the scene's own for --input-cameras; None for the paths around it."""
     from recon import io
+
+    if not args.cameras:
+        return scene.cameras if args.path == "input" else None
+    path = Path(args.cameras)
+    axes = args.path_axes or ("opencv" if io.in_numbers_of_trainer(Path(args.scene), path) else None)
+    if axes and not args.path_axes:
+        log.warning("%s is read in the world of its numbers, in which trainers make splats; path_axes=\"z-up\" turns it", path)
+    cameras = io.load(path, axes=axes).cameras
+    if cameras.lenses:
+        log.warning("%s: the distortion of its lenses is left out: pictures are drawn as pinholes see them", path)
+    return cameras
+
+
+def _cameras(args: argparse.Namespace, scene: Scene, path: Cameras | None, width: int, height: int) -> Cameras:
     from recon.render import camera_paths
 
     place: dict[str, Any] = {"width": width, "height": height}
-    if args.cameras or args.path == "input":
-        given = io.load(Path(args.cameras)).cameras if args.cameras else scene.cameras
-        return camera_paths.through(given, frames=args.frames or 0, **place)
+    if path is not None:
+        return camera_paths.through(path, frames=args.frames or 0, **place)
     place["frames"] = args.frames or 120
     chosen = args.path or ("wobble" if "unplaced" not in scene.cameras.placed_by[:1] and len(scene.cameras) else "orbit")
     if chosen == "wobble":

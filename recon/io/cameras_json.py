@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 def write(scene: Scene, path: Path, options: Options) -> None:
     """Writes the placed views; a warning tells of principal points more than a pixel off the middle."""
     entries = []
-    off = 0.0
+    off, bent = 0.0, []
     for view in views_of(scene, path):
+        bent += [view.name] if view.lens is not None else []
         camera, T = view.camera, view.camera.cam_to_world[0].double().numpy()
         K = camera.K[0].double().numpy()
         off = max(off, abs(K[0, 2] - camera.width / 2), abs(K[1, 2] - camera.height / 2))
@@ -32,6 +33,8 @@ def write(scene: Scene, path: Path, options: Options) -> None:
             "id": view.index, "img_name": view.name, "width": camera.width, "height": camera.height,
             "position": T[:3, 3].tolist(), "rotation": T[:3, :3].tolist(), "fx": K[0, 0], "fy": K[1, 1],
         })  # fmt: skip
+    if bent:
+        log.warning("%s: the distortion of %d lenses, which this format cannot say, is left out", path, len(bent))
     if off > 1:
         log.warning("%s: principal points lie up to %.1f px off the middle, which this format cannot say", path, off)
     with whole_file(path, options.guard) as temporary:

@@ -1,7 +1,7 @@
 """COLMAP's folder: sparse/0/ with cameras, images and points3D as text or binary, and images/ beside it.
 
 Every point has a track of at least two observations, so that COLMAP's bundle adjustment can use it; a picture's camera is in that picture's
-pixels. Pixel (0, 0) is centred at (0.5, 0.5) in COLMAP as here. Rigs and frames (COLMAP 3.12) are not needed to read these.
+pixels, lenses stay as they are. Pixel (0, 0) is centred at (0.5, 0.5) in COLMAP as here. Rigs and frames (COLMAP 3.12) are read, not written.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from recon.errors import FileError
 from recon.geometry import matrices_to_quats, quats_to_matrices
 from recon.io.colmap_model import Camera, Image, Model, Point
+from recon.io.colmap_rigs import use_frames
 from recon.io.dense_tracks import dense_tracks
 from recon.io.files import fault, whole_folder
 from recon.io.options import Options
-from recon.io.views import cameras_of, views_of, write_pictures
-from recon.scene import Scene, Tracks
-
-PERSPECTIVE = {"SIMPLE_PINHOLE": 1, "PINHOLE": 2, "SIMPLE_RADIAL": 1, "RADIAL": 1, "OPENCV": 2, "FULL_OPENCV": 2}  # focal lengths
+from recon.io.views import View, cameras_of, lens_of, views_of, write_pictures
+from recon.lenses import FOCALS
+from recon.scene import Lens, Scene, Tracks
 
 
 def write(scene: Scene, path: Path, options: Options) -> None:
@@ -29,10 +29,10 @@ def write(scene: Scene, path: Path, options: Options) -> None:
     tracks = scene.tracks if scene.tracks is not None and len(scene.tracks.view) else dense_tracks(scene)
     model = Model(cameras=[], images=[], points=[])
     for view in views:
-        number, T, K = view.index + 1, view.world_to_cam, view.camera.K[0].tolist()
+        number, T = view.index + 1, view.world_to_cam
         quat = matrices_to_quats(torch.from_numpy(T[:3, :3])).tolist()
-        params = [K[0][0], K[1][1], K[0][2], K[1][2]]
-        model.cameras.append(Camera(id=number, model="PINHOLE", width=view.camera.width, height=view.camera.height, params=params))
+        name, params = _params(view)
+        model.cameras.append(Camera(id=number, model=name, width=view.camera.width, height=view.camera.height, params=params))
         model.images.append(Image(id=number, quat=quat, translation=T[:3, 3].tolist(), camera_id=number, name=view.name))
     if tracks is not None:
         scale = {v.index: (v.scale.double().numpy(), v.offset.double().numpy()) for v in views}
@@ -47,6 +47,18 @@ def write(scene: Scene, path: Path, options: Options) -> None:
             from recon.io.colmap_text import write_model
         write_model(model, sparse)
         write_pictures(views, folder / "images")
+
+
+def _params(view: View) -> tuple[str, list[float]]:
+    """COLMAP's model of a view's lens and its numbers."""
+    K, lens = view.camera.K[0].tolist(), view.lens
+    centre = [K[0][2], K[1][2]]
+    if lens is None:
+        return "PINHOLE", [K[0][0], K[1][1], *centre]
+    if lens.model == "EQUIRECTANGULAR":
+        return lens.model, [float(view.camera.width), float(view.camera.height)]
+    focals = [K[0][0], K[1][1]] if FOCALS[lens.model][0] == 2 else [(K[0][0] + K[1][1]) / 2]
+    return lens.model, [*focals, *centre, *lens.params]
 
 
 def rivals(binary: bool) -> list[str]:
@@ -90,7 +102,10 @@ def find_model(path: Path) -> Path:
 
 
 def read(path: Path) -> Scene:
-    """Cameras and tracks of a COLMAP folder; the views' names are in the report. Raises FileError, also for lenses with distortion."""
+    """Cameras and tracks of a COLMAP folder; the views' names are in the report. Poses of frames and rigs are used where they are there.
+
+    Raises FileError.
+    """
     folder = find_model(path)
     if (folder / "cameras.bin").is_file():
         from recon.io.colmap_binary import read_model
@@ -101,31 +116,29 @@ def read(path: Path) -> Scene:
     images = sorted(model.images, key=lambda image: image.id)
     if len({i.id for i in images}) != len(images):
         raise fault(folder, "has two images with one id")
-    Ks, poses, sizes = [], [], []
-    for lens in [] if images else model.cameras:  # lenses alone: views of any photo
-        Ks.append(_matrix(folder, lens))
-        sizes.append((lens.width, lens.height))
-        poses.append(np.full((4, 4), np.nan))
-    for image in images:
-        if image.camera_id not in lenses:
-            raise fault(folder, f"has the image {image.name!r} of camera {image.camera_id}, which is not there")
-        lens = lenses[image.camera_id]
-        Ks.append(_matrix(folder, lens))
-        sizes.append((lens.width, lens.height))
-        poses.append(_pose(folder, image))
+    missing = next((image for image in images if image.camera_id not in lenses), None)
+    if missing is not None:
+        raise fault(folder, f"has the image {missing.name!r} of camera {missing.camera_id}, which is not there")
+    use_frames(folder, model)
+    used = [lenses[image.camera_id] for image in images] or model.cameras  # lenses alone: views of any photo
+    poses = [_pose(folder, image) for image in images] or [np.full((4, 4), np.nan) for _ in used]
     cameras = cameras_of(
-        folder, K=np.array(Ks).reshape(-1, 3, 3), cam_to_world=np.array(poses).reshape(-1, 4, 4),
-        width=[s[0] for s in sizes], height=[s[1] for s in sizes],
+        folder, K=np.array([_matrix(folder, lens) for lens in used]).reshape(-1, 3, 3), cam_to_world=np.array(poses).reshape(-1, 4, 4),
+        width=[lens.width for lens in used], height=[lens.height for lens in used], lenses=[_lens(folder, lens) for lens in used],
     )  # fmt: skip
-    return Scene(cameras=cameras, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images] or [""] * len(Ks)})
+    return Scene(cameras=cameras, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images] or [""] * len(used)})
 
 
 def _matrix(path: Path, lens: Camera) -> np.ndarray:
-    focals = PERSPECTIVE.get(lens.model)
-    if focals is None or any(lens.params[focals + 2 :]):
-        raise fault(path, f"has a {lens.model} lens with distortion; wanted pinholes: run `colmap image_undistorter` on the model first")
-    fx, fy = lens.params[0], lens.params[focals - 1]
-    return np.array([[fx, 0, lens.params[focals]], [0, fy, lens.params[focals + 1]], [0, 0, 1]])
+    if lens.model == "EQUIRECTANGULAR":  # pixels a radian
+        return np.array([[lens.width / (2 * np.pi), 0, lens.width / 2], [0, lens.height / np.pi, lens.height / 2], [0, 0, 1]])
+    focals = FOCALS[lens.model][0]
+    return np.array([[lens.params[0], 0, lens.params[focals]], [0, lens.params[focals - 1], lens.params[focals + 1]], [0, 0, 1]])
+
+
+def _lens(path: Path, lens: Camera) -> Lens | None:
+    focals, numbers = FOCALS[lens.model]
+    return lens_of(path, lens.model, lens.params[focals + 2 :] if numbers else [])
 
 
 def _pose(path: Path, image: Image) -> np.ndarray:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recon.io.colmap_model import MODELS, Camera, Image, Model, Point
+from recon.io.colmap_model import MODELS, Camera, Frame, Image, Model, Point, Rig
 from recon.io.files import fault
 
+SENSORS = {0: "CAMERA", 1: "IMU"}
 NUMBERS = {name: number for number, (name, _) in MODELS.items()}
 
 
@@ -92,7 +93,34 @@ def read_model(folder: Path) -> Model:
             number, x, y, z, r, g, b, error = cursor.take("Q3d3Bd")
             track = cursor.array(np.dtype("<i4"), 2 * cursor.count(8)).reshape(-1, 2)
             points.append(Point(id=number, xyz=[x, y, z], rgb=[r, g, b], error=error, track=[(a, b) for a, b in track.tolist()]))
-    return Model(cameras=cameras, images=images, points=points)
+    return Model(cameras=cameras, images=images, points=points, rigs=_rigs(folder / "rigs.bin"), frames=_frames(folder / "frames.bin"))
+
+
+def _rigs(path: Path) -> list[Rig]:
+    """u32 id, u32 sensors, the first one's i32 type and u32 id, then of each other type, id, u8 has_pose and 7 doubles."""
+    cursor, rigs = Cursor(path) if path.is_file() else None, []
+    for _ in range(cursor.count(8) if cursor else 0):
+        assert cursor is not None
+        number, count = cursor.take("II")
+        sensors: dict[tuple[str, int], list[float] | None] = {}
+        for place in range(count):
+            kind, sensor = cursor.take("iI")
+            told = place and cursor.take("B")[0]
+            sensors[SENSORS.get(kind, str(kind)), sensor] = list(cursor.take("7d")) if told else None
+        rigs.append(Rig(id=number, sensors=sensors))
+    return rigs
+
+
+def _frames(path: Path) -> list[Frame]:
+    """u32 id, u32 rig, 7 doubles, u32 data, and of each i32 type, u32 sensor and u64 image."""
+    cursor, frames = Cursor(path) if path.is_file() else None, []
+    for _ in range(cursor.count(68) if cursor else 0):
+        assert cursor is not None
+        number, rig, *pose, count = cursor.take("II7dI")
+        cursor.room(count, 16)
+        data = [cursor.take("iIQ") for _ in range(count)]
+        frames.append(Frame(id=number, rig_id=rig, pose=pose, data=[(SENSORS.get(kind, str(kind)), sensor, image) for kind, sensor, image in data]))
+    return frames
 
 
 def _images(path: Path) -> list[Image]:

@@ -25,6 +25,7 @@ OPENS: dict[str, list[str]] = {
     "glb splats": ["Babylon.js", "CesiumJS", "PlayCanvas", "as coloured points in every glTF viewer"],
     "obj": ["Blender", "MeshLab", "Unity", "Unreal", "Open3D"],
     "colmap": ["COLMAP", "nerfstudio", "gsplat", "INRIA's trainer", "SuperSplat (cameras)"],
+    "camera_path.json": ["nerfstudio"],
     "transforms.json": ["nerfstudio", "instant-ngp", "SuperSplat (cameras)"], "cameras.json": ["SuperSplat", "INRIA's viewers"], "npz": ["recon"],
     "depth_npy": ["recon", "NumPy, OpenCV, Blender (EXR)"],
 }  # fmt: skip

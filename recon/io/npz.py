@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 
 from recon.io.files import fault, read_json, whole_file
 from recon.io.options import Options
+from recon.io.views import lens_of
 from recon.scene import Cameras, Gaussians, Images, Mesh, Pointmaps, Scene, Tracks
 
 PARTS: dict[str, type] = {
@@ -41,6 +42,8 @@ def write(scene: Scene, path: Path, options: Options) -> None:
                 arrays[f"{name}.{field.name}"] = value.detach().numpy()
             elif field.name == "photos":
                 arrays |= {f"{name}.photos.{i}": photo for i, photo in enumerate(value)}
+            elif field.name == "lenses":
+                plain["lenses"] = [None if lens is None else [lens.model, *lens.params] for lens in value]
             elif value is not None and field.name != "files":  # places on this machine are nobody else's business
                 plain[field.name] = value
     if scene.depth is not None:
@@ -94,6 +97,8 @@ def _part(path: Path, name: str, plain: Any, arrays: dict[str, np.ndarray]) -> A
     known = {field.name for field in fields(PARTS[name])}
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items() if key in known}
     values |= {key: torch.from_numpy(arrays[f"{name}.{key}"]) for key in known if f"{name}.{key}" in arrays}
+    if values.get("lenses"):
+        values["lenses"] = tuple(None if lens is None else lens_of(path, lens[0], lens[1:]) for lens in values["lenses"])
     if name == "images":
         count = sum(key.startswith("images.photos.") for key in arrays)
         values["photos"] = tuple(arrays[f"images.photos.{i}"] for i in range(count) if f"images.photos.{i}" in arrays)

@@ -1,13 +1,12 @@
 """nerfstudio's transforms.json (also instant-ngp's): a camera for each frame with its own lens, the photos and the points beside it.
 
 The file's world is z-up and its cameras have OpenGL axes (x right, y up, z back); pixel (0, 0) is centred at (0.5, 0.5) as in COLMAP, whose
-numbers nerfstudio takes over unchanged. `applied_transform` says how the file's world came from the scene's.
+numbers nerfstudio takes over unchanged; lenses with distortion stay as they are. `applied_transform` says how the file's world came from the scene's.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,12 +18,12 @@ from recon.io.axes import world_matrix
 from recon.io.content import points_of
 from recon.io.files import fault, inside, read_json, whole_folder
 from recon.io.options import Options
+from recon.io.transforms_lens import fields_of_lens, lens_of_frame, warn_of_unused
 from recon.io.views import cameras_of, views_of, write_pictures
 from recon.scene import Scene, Tracks
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV camera axes from OpenGL's
-LENS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
-DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+PINHOLE = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
 def write(scene: Scene, path: Path, options: Options) -> None:
@@ -32,14 +31,17 @@ def write(scene: Scene, path: Path, options: Options) -> None:
     from recon.io import point_ply
 
     views = views_of(scene, path)
-    frames = []
+    frames, lenses = [], []
     for view in views:
         K = view.camera.K[0].double().tolist()
-        lens = dict(zip(LENS, (K[0][0], K[1][1], K[0][2], K[1][2], view.camera.width, view.camera.height), strict=True))
+        lens = dict(zip(PINHOLE, (K[0][0], K[1][1], K[0][2], K[1][2], view.camera.width, view.camera.height), strict=True))
+        lenses.append(fields_of_lens(path, view.lens))
         matrix = view.camera.cam_to_world[0].double().numpy() @ GL
         frames.append({"file_path": f"images/{view.name}", **lens, "transform_matrix": matrix.tolist()})
     A = np.c_[world_matrix(options.axes).numpy() * options.unit_scale, np.zeros(3)]
-    content: dict[str, Any] = {"camera_model": "OPENCV", **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0), "applied_transform": A.tolist()}
+    shared = lenses[0] if all(lens == lenses[0] for lens in lenses) else {}
+    frames = [frame if shared else {**lens, **frame} for frame, lens in zip(frames, lenses, strict=True)]
+    content: dict[str, Any] = {"generator": "recon", **shared, "applied_transform": A.tolist()}
     points = points_of(scene)
     with whole_folder(path.parent, options.guard) as folder:
         if points is not None:
@@ -52,26 +54,31 @@ def write(scene: Scene, path: Path, options: Options) -> None:
         (folder / path.name).write_text(json.dumps({**content, "frames": frames}, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def read(path: Path) -> Scene:
-    """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError, also for distorted lenses."""
+def read(path: Path, *, as_numbered: bool = False) -> Scene:
+    """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError.
+
+    `as_numbered`: in the world of the file's own numbers, in which trainers make their splats, whatever applied_transform says.
+    """
     content = read_json(path)
     frames = content.get("frames") if isinstance(content, dict) else None
     if isinstance(content, dict) and not frames and any(key in content for key in ("fl_x", "camera_angle_x")):
         frames = [{}]  # a lens alone: a view of any photo
     if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
         raise fault(path, "is no transforms.json: it has no list of frames")
-    back = _applied(path, content)
-    Ks, poses, widths, heights, names = [], [], [], [], []
+    back = np.eye(4) if as_numbered else _applied(path, content)
+    warn_of_unused(path, content, frames)
+    Ks, poses, widths, heights, lenses, names = [], [], [], [], [], []
     for frame in frames:
-        K, width, height = _lens(path, {**content, **frame})
+        K, width, height, lens = lens_of_frame(path, {**content, **frame})
         poses.append(_pose(path, frame, back))
         Ks.append(K)
         widths.append(width)
         heights.append(height)
+        lenses.append(lens)
         names.append(str(frame.get("file_path", "")).replace("\\", "/").removeprefix("./"))
     if not frames:
         raise fault(path, "has no frames")
-    cameras = cameras_of(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights)
+    cameras = cameras_of(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights, lenses=lenses)
     return Scene(cameras=cameras, tracks=_points(path, content, back), report={"names": below_common_folder(names)})
 
 
@@ -112,42 +119,6 @@ def _matrix(path: Path, value: Any, what: str) -> np.ndarray:
     if out.shape != (4, 4) or not np.isfinite(out).all():
         raise fault(path, f"has {what} that is not 4 x 4 numbers")
     return out
-
-
-def _lens(path: Path, frame: dict[str, Any]) -> tuple[np.ndarray, int, int]:
-    """K [3, 3], width and height of a frame, whose own values come before the file's."""
-    number = lambda key: float(frame[key]) if isinstance(frame.get(key), int | float) else None
-    if any(number(key) for key in DISTORTION) or frame.get("camera_model", "OPENCV") not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
-        raise fault(path, f"has a distorted {frame.get('camera_model', 'OPENCV')} lens; wanted pinholes (undistort the photos first)")
-    width, height = number("w"), number("h")
-    if width is None or height is None:
-        width, height = _size(path, frame.get("file_path"))
-    focal_x, focal_y = number("fl_x"), number("fl_y")
-    angle_x, angle_y = number("camera_angle_x"), number("camera_angle_y")
-    if focal_x is None and angle_x is not None and 0 < angle_x < math.pi:
-        focal_x = 0.5 * width / math.tan(0.5 * angle_x)
-    if focal_y is None and angle_y is not None and 0 < angle_y < math.pi:
-        focal_y = 0.5 * height / math.tan(0.5 * angle_y)
-    if focal_x is None:
-        raise fault(path, "has a frame without fl_x or camera_angle_x")
-    cx, cy = number("cx"), number("cy")
-    cx, cy = width / 2 if cx is None else cx, height / 2 if cy is None else cy
-    return np.array([[focal_x, 0, cx], [0, focal_y or focal_x, cy], [0, 0, 1]]), int(width), int(height)
-
-
-def _size(path: Path, name: Any) -> tuple[float, float]:
-    """Width and height of a frame's picture, for files that do not say them."""
-    from PIL import Image
-
-    for ending in ("", ".png", ".jpg"):
-        file = inside(path, path.parent, f"{str(name).removeprefix('./')}{ending}")
-        if file.is_file():
-            try:
-                with Image.open(file) as image:
-                    return image.width, image.height
-            except OSError as error:
-                raise fault(path, f"names the picture {name!r}, which cannot be read: {error}") from error
-    raise fault(path, f"says no w and h, and its picture {name!r} is not there")
 
 
 def _points(path: Path, content: dict[str, Any], back: np.ndarray) -> Tracks | None:

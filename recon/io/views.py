@@ -15,7 +15,8 @@ from torch import Tensor
 
 from recon.errors import listed
 from recon.io.files import fault
-from recon.scene import Cameras, PhotoFile, Scene
+from recon.lenses import FOCALS, is_pinhole
+from recon.scene import Cameras, Lens, PhotoFile, Scene
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 JPEG_QUALITY = 95
@@ -33,6 +34,10 @@ class View:
     offset: Tensor  # [2]
     picture: np.ndarray | None  # [h, w, 3] uint8, None where the scene holds no images or `file` has it
     file: PhotoFile | None  # the user's own photo, at the camera's size
+
+    @property
+    def lens(self) -> Lens | None:
+        return self.camera.lenses[0] if self.camera.lenses else None
 
     @property
     def world_to_cam(self) -> np.ndarray:  # [4, 4] float64
@@ -126,7 +131,10 @@ def write_pictures(views: Sequence[View], folder: Path) -> None:
     small = [v.name for v in views if v.picture is not None]
     if small:
         log.warning("%s: %s written as JPEG at the size kept in memory: the photos' own files are not at hand", folder.name, _are(small))
-    turned = [v.name for v in views if v.file is not None and not v.file.plain]
+    bent = [v.name for v in views if v.file is not None and v.file.distorted is not None]
+    if bent:
+        log.info("%s: %s undistorted", folder.name, _are(bent))
+    turned = [v.name for v in views if v.file is not None and not v.file.plain and v.name not in bent]
     if turned:
         log.warning("%s: %s written anew as upright 8-bit JPEG at full size: other programs would see the photos' own files differently",
                     folder.name, _are(turned))  # fmt: skip
@@ -135,6 +143,7 @@ def write_pictures(views: Sequence[View], folder: Path) -> None:
 def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
     from recon.photos.decode import PhotoError, read_photo
     from recon.photos.find import content_of
+    from recon.photos.undistort import undistort_picture
 
     try:
         content = content_of(file)
@@ -142,6 +151,8 @@ def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
             target.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, target)
             return
         picture = read_photo(content, file.member or file.path, picture=file.picture, long_side=None).rgb
+        if file.distorted is not None:
+            picture = undistort_picture(picture, file.distorted, view.camera)
     except PhotoError as error:
         raise fault(file.path, f"has changed since it was read: {error}") from error
     if picture.shape[:2] != (view.camera.height, view.camera.width):
@@ -162,7 +173,17 @@ def _are(names: Sequence[str]) -> str:
     return f"{listed(names)} {'are' if len(names) > 1 else 'is'}"
 
 
-def cameras_of(path: Path, *, K: np.ndarray, cam_to_world: np.ndarray, width: Sequence[int], height: Sequence[int]) -> Cameras:
+def lens_of(path: Path, model: str, params: Sequence[float]) -> Lens | None:
+    """The lens of a file, None for a pinhole. Raises FileError for a model that is unknown or has other numbers."""
+    numbers = tuple(float(value) for value in params)
+    if model not in FOCALS or len(numbers) != FOCALS[model][1] or not np.isfinite(numbers).all():
+        raise fault(path, f"has a lens {model!r} with the numbers {list(numbers)}; known are {', '.join(FOCALS)}")
+    return None if is_pinhole(model, numbers) else Lens(model=model, params=numbers)
+
+
+def cameras_of(
+    path: Path, *, K: np.ndarray, cam_to_world: np.ndarray, width: Sequence[int], height: Sequence[int], lenses: Sequence[Lens | None] = ()
+) -> Cameras:
     """Cameras of pictures of any sizes on one grid that holds them all; K [V, 3, 3], cam_to_world [V, 4, 4], all NaN where a file tells none.
 
     Raises FileError.
@@ -182,5 +203,5 @@ def cameras_of(path: Path, *, K: np.ndarray, cam_to_world: np.ndarray, width: Se
     return Cameras(
         K=torch.from_numpy(K).float(), cam_to_world=torch.from_numpy(cam_to_world).float(), width=max(width), height=max(height),
         photo_width=torch.tensor(list(width)), photo_height=torch.tensor(list(height)),
-        grid_scale=torch.ones(views, 2), grid_offset=torch.zeros(views, 2),
+        grid_scale=torch.ones(views, 2), grid_offset=torch.zeros(views, 2), lenses=tuple(lenses),
     )  # fmt: skip

@@ -37,6 +37,13 @@ def load_images(
     if masks is not None:
         photos, more = masked(photos, Path(masks))
         remarks += more
+    return images_of(photos, files, long_side=long_side, multiple=multiple, remarks=remarks)
+
+
+def images_of(
+    photos: Sequence[Photo], files: Sequence[PhotoFile], *, long_side: int, multiple: int = MULTIPLE, remarks: Sequence[str] = ()
+) -> Images:
+    """Decoded photos on one grid; `files` say where they came from, or are empty."""
     width, height = grid_size([(p.width, p.height) for p in photos], long_side, multiple)
     placed = [_place(p.rgb, p.alpha, width, height) for p in photos]
     to_working = torch.tensor([[p.rgb.shape[1] / p.width, p.rgb.shape[0] / p.height] for p in photos], dtype=torch.float64)
@@ -86,7 +93,7 @@ def resize(images: Images, long_side: int, *, multiple: int = MULTIPLE) -> Image
     for v in range(views):
         scale, offset = images.grid_scale[v].double().cpu(), images.grid_offset[v].double().cpu()
         if images.photos:
-            source, alpha = images.photos[v], _photo_mask(images, v)
+            source, alpha = images.photos[v], photo_mask(images, v)
             scale, offset = torch.tensor([source.shape[1] / sizes[v][0], source.shape[0] / sizes[v][1]], dtype=torch.float64), torch.zeros(2)
         else:
             source, alpha = images.rgb[v].cpu().numpy(), images.mask[v].cpu().numpy()
@@ -148,7 +155,7 @@ def _place(source: np.ndarray, mask: np.ndarray | None, width: int, height: int)
     return rgb, torch.from_numpy(inside >= 0.5), ratio, torch.tensor([left, top], dtype=torch.float64) * ratio
 
 
-def _photo_mask(images: Images, v: int) -> np.ndarray | None:
+def photo_mask(images: Images, v: int) -> np.ndarray | None:
     """The mask of view v in pixels of its working copy; None where the mask only says what is padding."""
     import cv2
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import ShapeError
+from recon.scene.cameras import Cameras
 from recon.scene.tensors import GRID_SHAPES, Index, Tensors, check_shapes, default
 
 
@@ -20,6 +21,7 @@ class PhotoFile:
     member: str = ""  # of a zip archive
     picture: int = 0  # of several in one file
     plain: bool = False
+    distorted: Cameras | None = None  # the file's own camera, where the photo that is used is undistorted
 
 
 @dataclass(frozen=True, kw_only=True)

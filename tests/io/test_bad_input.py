@@ -271,13 +271,14 @@ def test_damaged_colmap(views, tmp_path, ending):
     io.load(tmp_path / name)
 
 
-def test_distorted_lenses_are_refused(views, tmp_path):
+def test_lenses_that_bend_nothing_are_pinholes(views, tmp_path):
     io.save(views(with_tracks=True), tmp_path / "colmap")
     file = tmp_path / "colmap" / "sparse" / "0" / "cameras.txt"
-    file.write_text("1 OPENCV 128 96 100 102 64 48 0.1 0 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
-    assert "image_undistorter" in refused(tmp_path / "colmap")
     file.write_text("1 OPENCV 128 96 100 102 64 48 0 0 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
-    assert io.load(tmp_path / "colmap").cameras.K[:, 0, 0].tolist() == [100, 110, 120]
+    cameras = io.load(tmp_path / "colmap").cameras
+    assert cameras.K[:, 0, 0].tolist() == [100, 110, 120] and cameras.lenses == ()
+    file.write_text("1 OPENCV 128 96 100 102 64 48 0 nan 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
+    assert "known are" in refused(tmp_path / "colmap")
 
 
 @pytest.mark.parametrize("name", ["a.ply", "a.spz", "a.sog", "a.glb", "a.npz", "a.obj", "a.usdz", "a.compressed.ply", "a.splat"])
