@@ -7,6 +7,7 @@ direction. `radial` below is what the perspective models share, `theta` what the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,14 @@ PINHOLES = ("SIMPLE_PINHOLE", "PINHOLE")
 PERSPECTIVE = ("SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "FOV", "SIMPLE_DIVISION", "DIVISION")  # rays behind the camera have no pixel
 STEPS, STEP, SHARES = 100, 1e-7, (1.0, 0.5, 0.25, 0.1, 0.02)  # of Newton's method: how many, of its differences, how far a step goes
 CLOSE = 1e-9  # distance in normalised pixels at which a ray is found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lens:
+    """The distortion of a lens, between the ray and the pixel that K makes of it."""
+
+    model: str  # COLMAP's name
+    params: tuple[float, ...] = ()  # without focal lengths and principal point
 
 
 def is_pinhole(model: str, params: tuple[float, ...]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 from recon.errors import ReconError
@@ -69,7 +70,7 @@ def reconstruct(
     check_photos(images)
     if cameras is not None and cameras.lenses:
         images, cameras = undistorted(images, cameras)
-    given = placed_on(cameras, images, metric)
+    given, offset = without_offset(placed_on(cameras, images, metric))
     if progress is not None:
         progress("weights", 0.0)
     net = load_model(model, weights=weights, device=pick_device(device)) if isinstance(model, str) else model
@@ -77,7 +78,7 @@ def reconstruct(
 
     cv2.setRNGSeed(seed % 2**31)  # RANSAC's draws; nothing else here is random
     scene = net(images, cameras=given, matches=matches, progress=progress, seed=seed)
-    return judged(scene, given, metric=metric, matched=matches != "none")
+    return judged(replace(scene, offset=offset), given, metric=metric, matched=matches != "none")
 
 
 def placed_on(cameras: Cameras | None, images: Images, metric: bool) -> Cameras | None:
@@ -91,6 +92,18 @@ def placed_on(cameras: Cameras | None, images: Images, metric: bool) -> Cameras 
             found = 0 if poses is None else len(poses)
             raise ReconError(f"metric=True says that given places are in metres, and {found} are given; wanted cameras=... with two or more apart")
     return given
+
+
+def without_offset(given: Cameras | None) -> tuple[Cameras | None, tuple[float, float, float]]:
+    """Cameras near the origin, and what was taken off: coordinates as large as the Earth's have no place in float32."""
+    from recon.io.parts import far_offset
+
+    offset = np.zeros(3) if given is None else far_offset([given.cam_to_world[:, :3, 3].double().cpu().numpy()])
+    if given is not None and offset.any():
+        poses = given.cam_to_world.double().clone()
+        poses[:, :3, 3] -= torch.from_numpy(offset).to(poses)
+        given = replace(given, cam_to_world=poses)
+    return given, (float(offset[0]), float(offset[1]), float(offset[2]))
 
 
 def judged(scene: Scene, given: Cameras | None, *, metric: bool, matched: bool) -> Scene:

@@ -162,6 +162,7 @@ def read_cameras(path: str | Path, images: Images) -> Cameras:
         if row is not None:
             camera = cameras.for_photos()[row]
             K[v], T[v], width[v], height[v] = camera.K[0], camera.cam_to_world[0], camera.width, camera.height
+            T[v, :3, 3] += torch.tensor(known.offset, dtype=torch.float64)
             lenses[v] = camera.lenses[0] if camera.lenses else None
     return cameras_of_photos(K, width, height, T, lenses=lenses)
 

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,10 +108,22 @@ def _path_cameras(args: argparse.Namespace, scene: Scene) -> Cameras | None:
     axes = args.path_axes or ("opencv" if io.in_numbers_of_trainer(Path(args.scene), path) else None)
     if axes and not args.path_axes:
         log.warning("%s is read in the world of its numbers, in which trainers make splats; path_axes=\"z-up\" turns it", path)
-    cameras = io.load(path, axes=axes).cameras
+    found = io.load(path, axes=axes)
+    cameras = moved_to(found.cameras, found.offset, scene.offset)
     if cameras.lenses:
         log.warning("%s: the distortion of its lenses is left out: pictures are drawn as pinholes see them", path)
     return cameras
+
+
+def moved_to(cameras: Cameras, offset: tuple[float, float, float], other: tuple[float, float, float]) -> Cameras:
+    """Cameras of a world with one offset in that with another."""
+    import torch
+
+    if offset == other:
+        return cameras
+    poses = cameras.cam_to_world.double().clone()
+    poses[:, :3, 3] += torch.tensor(offset, dtype=torch.float64) - torch.tensor(other, dtype=torch.float64)
+    return replace(cameras, cam_to_world=poses)
 
 
 def _cameras(args: argparse.Namespace, scene: Scene, path: Cameras | None, width: int, height: int) -> Cameras:

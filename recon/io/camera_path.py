@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from recon.io.files import fault, read_json
-from recon.io.views import cameras_of
-from recon.scene import Scene
+from recon.io.parts import Parts, views_of_file
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV camera axes from OpenGL's
 MOST = 1 << 14  # pixels a side
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> Parts:
     """The cameras; `fps` is in the report where the file tells it. `fov` is that of the picture's height. Raises FileError."""
     content = read_json(path)
     entries = content.get("camera_path") if isinstance(content, dict) else None
@@ -32,10 +31,10 @@ def read(path: Path) -> Scene:
         raise fault(path, f"has a camera without render_width, render_height, fov or a camera_to_world of 16 numbers: {error}") from error
     if not (1 <= width <= MOST and 1 <= height <= MOST):
         raise fault(path, f"has pictures of {width} x {height} pixels, wanted 1 to {MOST}")
-    cameras = cameras_of(path, K=K, cam_to_world=poses, width=[width] * len(K), height=[height] * len(K))
+    views = views_of_file(path, K=K, cam_to_world=poses, width=[width] * len(K), height=[height] * len(K))
     report: dict[str, Any] = {"names": [f"frame_{i:04d}" for i in range(len(K))]}
     fps = content.get("fps")
-    return Scene(cameras=cameras, report={**report, "fps": float(fps)} if isinstance(fps, int | float) and 0 < fps < 1000 else report)
+    return Parts(views=views, report={**report, "fps": float(fps)} if isinstance(fps, int | float) and 0 < fps < 1000 else report)
 
 
 def _matrix(fov_degrees: float, width: int, height: int) -> list[list[float]]:

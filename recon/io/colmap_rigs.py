@@ -6,11 +6,10 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from recon.geometry import matrices_to_quats, quats_to_matrices
 from recon.io.colmap_model import Frame, Image, Model
 from recon.io.files import fault
+from recon.io.parts import quat_of, rotation_of
 
 SAME = 1e-6  # of rotations, and of places by their size
 log = logging.getLogger(__name__)
@@ -42,15 +41,14 @@ def _set(path: Path, image: Image, frame: Frame, sensor: list[float] | None) -> 
     T = _matrix(path, frame.pose, f"frame {frame.id}")
     if sensor is not None:
         T = _matrix(path, sensor, f"a sensor of rig {frame.rig_id}") @ T
-    image.quat = matrices_to_quats(torch.from_numpy(T[:3, :3])).tolist()
+    image.quat = quat_of(T[:3, :3])
     image.translation = T[:3, 3].tolist()
     return bool(np.abs(own[:3, :3] - T[:3, :3]).max() > SAME or np.abs(own[:3, 3] - T[:3, 3]).max() > SAME * (1 + np.abs(T[:3, 3]).max()))
 
 
 def _matrix(path: Path, pose: list[float], what: str) -> np.ndarray:  # [4, 4]
-    quat = torch.tensor(pose[:4], dtype=torch.float64)
-    if not (np.isfinite(pose).all() and quat.norm() > 1e-6):
+    if not (np.isfinite(pose).all() and np.linalg.norm(pose[:4]) > 1e-6):
         raise fault(path, f"has {what} with the pose {pose}")
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = quats_to_matrices(quat).numpy(), pose[4:]
+    T[:3, :3], T[:3, 3] = rotation_of(pose[:4]), pose[4:]
     return T

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from recon.io.content import scene_of_parts
 from recon.io.files import fault
+from recon.io.parts import Parts, views_of_file
 from recon.io.reading import load
-from recon.io.views import cameras_of
 from recon.scene import Scene
 
 ARRAYS = "K [3, 3] or [V, 3, 3], width and height in pixels, and as known cam_to_world [V, 4, 4] and names [V]"
@@ -56,7 +57,7 @@ def _plain(path: Path, arrays: dict[str, np.ndarray]) -> Scene:
     if poses is not None and (poses.shape != (views, 4, 4) or poses.dtype.kind not in "fiu"):
         raise fault(path, f"has cam_to_world {list(poses.shape)}, wanted {[views, 4, 4]}")
     poses = np.full((views, 4, 4), np.nan) if poses is None else poses.astype(float)
-    cameras = cameras_of(
+    views = views_of_file(
         path, K=np.broadcast_to(K, (views, 3, 3)).astype(float), cam_to_world=poses, width=sizes[0].tolist(), height=sizes[1].tolist()
     )
-    return Scene(cameras=cameras, report={"names": names})
+    return scene_of_parts(Parts(views=views, report={"names": names}))

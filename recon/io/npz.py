@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from recon.io.files import fault, read_json, whole_file
 from recon.io.options import Options
-from recon.io.views import lens_of
+from recon.io.parts import lens_of
 from recon.scene import Cameras, Gaussians, Images, Mesh, Pointmaps, Scene, Tracks
 
 PARTS: dict[str, type] = {
@@ -30,7 +30,7 @@ VERSION = 1
 def write(scene: Scene, path: Path, options: Options) -> None:
     """Writes everything that the scene holds."""
     arrays: dict[str, np.ndarray] = {}
-    meta: dict[str, Any] = {"recon": VERSION, "metric": scene.metric, "report": scene.report, "parts": {}}
+    meta: dict[str, Any] = {"recon": VERSION, "metric": scene.metric, "offset": scene.offset, "report": scene.report, "parts": {}}
     for name in PARTS:
         part = getattr(scene, name)
         if part is None:
@@ -69,7 +69,15 @@ def read(path: Path) -> Scene:
     if "cameras" not in parts:
         raise fault(path, "is a scene without cameras")
     depth = torch.from_numpy(arrays["depth"]) if "depth" in arrays else None
-    return Scene(**parts, metric=bool(meta.get("metric")), report=meta.get("report") or {}, depth=depth)
+    return Scene(**parts, metric=bool(meta.get("metric")), report=meta.get("report") or {}, depth=depth, offset=_offset(path, meta))
+
+
+def _offset(path: Path, meta: dict[str, Any]) -> tuple[float, float, float]:
+    told = meta.get("offset", [0.0, 0.0, 0.0])
+    if not isinstance(told, list) or len(told) != 3 or not all(isinstance(value, int | float) for value in told):
+        raise fault(path, f"has the offset {told!r}, wanted three numbers")
+    x, y, z = map(float, told)
+    return x, y, z
 
 
 def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

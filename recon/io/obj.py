@@ -20,6 +20,7 @@ from recon.io.content import PointCloud, no_cameras, scene_of_points
 from recon.io.files import fault, inside, whole_file
 from recon.io.mtl import MATERIAL, material, pictures_of, text_of
 from recon.io.options import Options
+from recon.io.parts import far_offset
 from recon.io.ply import blocks
 from recon.io.point_ply import triangles
 from recon.io.textures import Pictures, encode_texture, join_meshes
@@ -46,14 +47,15 @@ def write(content: Mesh | PointCloud, path: Path, options: Options) -> None:
             file.write(f"# recon axes {options.axes}, {options.unit_scale:g} units per scene unit\n")
             if library is not None:
                 file.write(f"mtllib {library}\n")
-            _write(file, content, library is not None)
+            _write(file, content, library is not None, options)
 
 
-def _write(file: TextIO, content: Mesh | PointCloud, textured: bool) -> None:
-    places = (content.vertices if isinstance(content, Mesh) else content.points).float().numpy()
+def _write(file: TextIO, content: Mesh | PointCloud, textured: bool, options: Options) -> None:
+    places = (content.vertices if isinstance(content, Mesh) else content.points).double().numpy() + options.offset
     if content.colors is not None:
         places = np.concatenate([places, content.colors.float().clamp(0, 1).numpy()], 1)
-    _rows(file, "v", " ".join(["%.9g"] * places.shape[1]), places)
+    digits = "%.14g" if any(options.offset) else "%.9g"
+    _rows(file, "v", " ".join([digits] * 3 + ["%.9g"] * (places.shape[1] - 3)), places)
     if content.normals is not None:
         _rows(file, "vn", "%.7g %.7g %.7g", content.normals.float().numpy())
     if not isinstance(content, Mesh):
@@ -135,17 +137,20 @@ def read(path: Path) -> Scene:
     if min(map(len, content.places)) < 3 or any(len(n) != 3 for n in content.normals) or any(len(t) != 2 for t in content.uvs):
         raise fault(path, "has places or normals of fewer than 3 numbers, or uvs of none")
     colored = all(len(p) == 6 for p in content.places)
-    table = np.array([p if colored else p[:3] for p in content.places], np.float32)
+    table = np.array([p if colored else p[:3] for p in content.places], np.float64)
+    offset = far_offset([table[:, :3]])
+    table[:, :3] -= offset
+    table, offset = table.astype(np.float32), (float(offset[0]), float(offset[1]), float(offset[2]))
     tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values))
     places, colors = tensor(table[:, :3]), tensor(table[:, 3:]).clamp(0, 1) if colored else None
     if not content.sizes:
-        return scene_of_points(PointCloud(points=places, colors=colors))
+        return replace(scene_of_points(PointCloud(points=places, colors=colors)), offset=offset)
     corners = np.array(content.corners, np.int64).reshape(-1, 3)
     if not 0 <= corners[:, 0].min(initial=0) <= corners[:, 0].max(initial=0) < len(places):
         raise fault(path, f"has faces with the vertices {corners[:, 0].min()} to {corners[:, 0].max()}, wanted 0 to {len(places) - 1}")
     faces = _fans(path, np.array(content.sizes, np.int64), len(corners))
     mesh = Mesh(vertices=places, faces=tensor(corners[faces, 0]), colors=colors, normals=_normals(content, corners))
-    return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces))
+    return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces), offset=offset)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[bytes]]]:

@@ -5,18 +5,20 @@ PLY has no texture that programs agree on: where a mesh has one and no colours, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from recon.io.content import PointCloud, no_cameras, scene_of_points
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
+from recon.io.parts import Parts
 from recon.io.ply import Header, blocks, read_elements, write_ply
-from recon.io.textures import vertex_colors
-from recon.scene import Mesh, Scene
+
+if TYPE_CHECKING:
+    from recon.io.content import PointCloud
+    from recon.scene import Mesh
 
 COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 
@@ -29,10 +31,14 @@ def write(content: PointCloud | Mesh, path: Path, options: Options) -> None:
 
 def write_content(content: PointCloud | Mesh, file: Path, options: Options) -> None:
     """Writes into `file` itself, which nobody sees yet."""
+    from recon.io.textures import vertex_colors
+    from recon.scene import Mesh
+
     faces = content.faces.numpy() if isinstance(content, Mesh) else None
     places = content.vertices if isinstance(content, Mesh) else content.points
     confidence = None if isinstance(content, Mesh) else content.confidence
-    columns: list[tuple[str, str, np.ndarray]] = _named("xyz", "<f4", places.float().numpy())
+    kind, places = ("<f8", places.double().numpy() + options.offset) if any(options.offset) else ("<f4", places.float().numpy())
+    columns: list[tuple[str, str, np.ndarray]] = _named("xyz", kind, places)
     if content.normals is not None:
         columns += _named(("nx", "ny", "nz"), "<f4", content.normals.float().numpy())
     colors = vertex_colors(content) if isinstance(content, Mesh) else content.colors
@@ -61,36 +67,41 @@ def _named(names: tuple[str, ...] | str, kind: str, values: np.ndarray) -> list[
     return [(name, kind, values[:, i]) for i, name in enumerate(names)]
 
 
-def read(header: Header) -> Scene:
-    """A mesh where the file has faces, otherwise points. Raises FileError."""
+def read(header: Header) -> Parts:
+    """A mesh where the file has faces, otherwise points; places keep their digits. Raises FileError."""
     path, vertex = header.path, header.element("vertex")
     if vertex is None or not {"x", "y", "z"} <= vertex.names:
         raise fault(path, "has no vertex element with x, y and z")
     if vertex.lists:
         raise fault(path, "has lists among the properties of its vertices")
     parts = read_elements(header, ["vertex", "face", "tristrips"])
-    values = parts["vertex"]
-    columns = lambda names: torch.from_numpy(np.stack([values[n].astype(np.float32) for n in names], 1))
-    colors = None
+    values, used = parts["vertex"], {"x", "y", "z"}
+
+    def columns(names: Sequence[str], kind: type = np.float32) -> np.ndarray:
+        used.update(names)
+        return np.stack([values[n].astype(kind) for n in names], 1)
+
+    out = {"points": columns("xyz", np.float64 if any(values.dtype[n].itemsize > 4 for n in "xyz") else np.float32)}
     for names in COLORS:
         if set(names) <= vertex.names:
             kind = values.dtype[names[0]]
-            top = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
-            colors = columns(names) / top
+            out["colors"] = columns(names) / np.float32(np.iinfo(kind).max if kind.kind in "iu" else 1)
             break
-    normals = columns(("nx", "ny", "nz")) if {"nx", "ny", "nz"} <= vertex.names else None
-    places = columns("xyz")
+    if {"nx", "ny", "nz"} <= vertex.names:
+        out["normals"] = columns(("nx", "ny", "nz"))
+    unused = lambda: [name for name, _, _ in vertex.properties if name not in used]
     face = parts.get("face")
     if face is None or not len(face):
         if "tristrips" in parts:
             raise fault(path, "has triangle strips, which are not read; wanted faces")
-        confidence = columns(["confidence"])[:, 0] if "confidence" in vertex.names else None
-        return scene_of_points(PointCloud(points=places, colors=colors, normals=normals, confidence=confidence))
+        if "confidence" in vertex.names:
+            out["confidence"] = columns(["confidence"])[:, 0]
+        return Parts(points=out, unused=unused())
     name = next((n for n in ("vertex_indices", "vertex_index") if n in (face.dtype.names or ())), None)
     if name is None:
         raise fault(path, "has faces without vertex_indices")
-    faces = triangles(path, face[name], len(places))
-    return Scene(cameras=no_cameras(), mesh=Mesh(vertices=places, faces=torch.from_numpy(faces), colors=colors, normals=normals))
+    mesh = {"vertices": out.pop("points"), "faces": triangles(path, face[name], len(values)), **out}
+    return Parts(mesh=mesh, unused=unused())
 
 
 def triangles(path: Path, polygons: np.ndarray, vertices: int) -> np.ndarray:

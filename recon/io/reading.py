@@ -15,6 +15,7 @@ from recon.io.options import Axes
 from recon.io.table import Format, find, named
 
 if TYPE_CHECKING:
+    from recon.io.parts import Parts
     from recon.scene import Scene
 
 # What parsing bytes of a stranger can raise beyond our own checks; `load` makes one clear error of each.
@@ -30,15 +31,17 @@ def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) ->
     points are left out instead.
     """
     from recon.io.axes import move, world_matrix
-    from recon.io.content import check_loaded
+    from recon.io.content import check_loaded, scene_of_parts
+    from recon.io.parts import Parts
 
     path = Path(path)
-    entry, scene = read_unchecked(path, as_numbered=axes is not None)
+    entry, found = read_unchecked(path, as_numbered=axes is not None)
+    scene = scene_of_parts(found) if isinstance(found, Parts) else found
     return move(check_loaded(scene, path, repair), world_matrix(axes or entry.axes).T)
 
 
-def read_unchecked(path: Path, *, as_numbered: bool = False) -> tuple[Format, Scene]:
-    """The format of a file and its scene as the file has it: in the file's axes, values that are not finite included. Raises FileError.
+def read_unchecked(path: Path, *, as_numbered: bool = False) -> tuple[Format, Scene | Parts]:
+    """The format of a file and what it holds as the file has it: in the file's axes, values that are not finite included. Raises FileError.
 
     `as_numbered`: in the world of the file's numbers, also where the file says what its world was made of.
     """

@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from recon.io.axes import world_matrix
-from recon.io.content import points_of
 from recon.io.files import fault, inside, read_json, whole_folder
-from recon.io.options import Options
+from recon.io.options import WORLDS, Options
+from recon.io.parts import Arrays, Parts, views_of_file
 from recon.io.transforms_lens import fields_of_lens, lens_of_frame, warn_of_unused
-from recon.io.views import cameras_of, views_of, write_pictures
-from recon.scene import Scene, Tracks
+
+if TYPE_CHECKING:
+    from recon.scene import Scene
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV camera axes from OpenGL's
 PINHOLE = ("fl_x", "fl_y", "cx", "cy", "w", "h")
@@ -29,6 +28,8 @@ PINHOLE = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 def write(scene: Scene, path: Path, options: Options) -> None:
     """Writes the file, images/ and points.ply into its folder; the scene has been turned to z-up. Views without a place are left out."""
     from recon.io import point_ply
+    from recon.io.content import points_of
+    from recon.io.views import views_of, write_pictures
 
     views = views_of(scene, path)
     frames, lenses = [], []
@@ -37,8 +38,9 @@ def write(scene: Scene, path: Path, options: Options) -> None:
         lens = dict(zip(PINHOLE, (K[0][0], K[1][1], K[0][2], K[1][2], view.camera.width, view.camera.height), strict=True))
         lenses.append(fields_of_lens(path, view.lens))
         matrix = view.camera.cam_to_world[0].double().numpy() @ GL
+        matrix[:3, 3] += options.offset
         frames.append({"file_path": f"images/{view.name}", **lens, "transform_matrix": matrix.tolist()})
-    A = np.c_[world_matrix(options.axes).numpy() * options.unit_scale, np.zeros(3)]
+    A = np.c_[np.array(WORLDS[options.axes], float) * options.unit_scale, np.zeros(3)]
     shared = lenses[0] if all(lens == lenses[0] for lens in lenses) else {}
     frames = [frame if shared else {**lens, **frame} for frame, lens in zip(frames, lenses, strict=True)]
     content: dict[str, Any] = {"generator": "recon", **shared, "applied_transform": A.tolist()}
@@ -54,7 +56,7 @@ def write(scene: Scene, path: Path, options: Options) -> None:
         (folder / path.name).write_text(json.dumps({**content, "frames": frames}, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def read(path: Path, *, as_numbered: bool = False) -> Scene:
+def read(path: Path, *, as_numbered: bool = False) -> Parts:
     """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError.
 
     `as_numbered`: in the world of the file's own numbers, in which trainers make their splats, whatever applied_transform says.
@@ -78,8 +80,8 @@ def read(path: Path, *, as_numbered: bool = False) -> Scene:
         names.append(str(frame.get("file_path", "")).replace("\\", "/").removeprefix("./"))
     if not frames:
         raise fault(path, "has no frames")
-    cameras = cameras_of(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights, lenses=lenses)
-    return Scene(cameras=cameras, tracks=_points(path, content, back), report={"names": below_common_folder(names)})
+    views = views_of_file(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights, lenses=lenses)
+    return Parts(views=views, points=_points(path, content, back), report={"names": below_common_folder(names)})
 
 
 def below_common_folder(names: list[str]) -> list[str]:
@@ -107,7 +109,7 @@ def _applied(path: Path, content: dict[str, Any]) -> np.ndarray:  # [4, 4]
     if abs(np.linalg.det(A[:3, :3])) < 1e-12:
         raise fault(path, "has an applied_transform that flattens the world")
     Z = np.eye(4)
-    Z[:3, :3] = world_matrix("z-up").numpy()
+    Z[:3, :3] = WORLDS["z-up"]
     return Z @ np.linalg.inv(A)
 
 
@@ -121,17 +123,16 @@ def _matrix(path: Path, value: Any, what: str) -> np.ndarray:
     return out
 
 
-def _points(path: Path, content: dict[str, Any], back: np.ndarray) -> Tracks | None:
+def _points(path: Path, content: dict[str, Any], back: np.ndarray) -> Arrays | None:
+    """The points of the PLY that the file names, where it is there."""
     name = content.get("ply_file_path")
     if name is None or not (file := inside(path, path.parent, name)).is_file():
         return None
     from recon.io import any_ply
 
-    scene = any_ply.read(file)
-    cloud = points_of(scene)
-    if cloud is None or scene.tracks is None:
+    points = any_ply.read(file).points
+    if points is None:
         return None
-    points = cloud.points @ torch.from_numpy(back[:3, :3].T).float() + torch.from_numpy(back[:3, 3]).float()
-    return replace(scene.tracks, points=points)
-
-
+    exact = np.array_equal(back, np.eye(4))
+    moved = points["points"] if exact else points["points"].astype(np.float64) @ back[:3, :3].T + back[:3, 3]
+    return {"points": moved, **({"colors": points["colors"]} if "colors" in points else {})}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from recon.io.files import fault, inside
-from recon.io.views import lens_of
-from recon.scene import Lens
+from recon.io.parts import lens_of
+from recon.lenses import Lens
 
 MODELS = {  # nerfstudio's and COLMAP's names
     "OPENCV": "FULL_OPENCV", "PINHOLE": "PINHOLE", "SIMPLE_PINHOLE": "PINHOLE", "SIMPLE_RADIAL": "FULL_OPENCV", "RADIAL": "FULL_OPENCV",

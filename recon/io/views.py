@@ -15,7 +15,6 @@ from torch import Tensor
 
 from recon.errors import listed
 from recon.io.files import fault
-from recon.lenses import FOCALS, is_pinhole
 from recon.scene import Cameras, Lens, PhotoFile, Scene
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -171,37 +170,3 @@ def _jpeg(picture: np.ndarray | None) -> bytes:
 
 def _are(names: Sequence[str]) -> str:
     return f"{listed(names)} {'are' if len(names) > 1 else 'is'}"
-
-
-def lens_of(path: Path, model: str, params: Sequence[float]) -> Lens | None:
-    """The lens of a file, None for a pinhole. Raises FileError for a model that is unknown or has other numbers."""
-    numbers = tuple(float(value) for value in params)
-    if model not in FOCALS or len(numbers) != FOCALS[model][1] or not np.isfinite(numbers).all():
-        raise fault(path, f"has a lens {model!r} with the numbers {list(numbers)}; known are {', '.join(FOCALS)}")
-    return None if is_pinhole(model, numbers) else Lens(model=model, params=numbers)
-
-
-def cameras_of(
-    path: Path, *, K: np.ndarray, cam_to_world: np.ndarray, width: Sequence[int], height: Sequence[int], lenses: Sequence[Lens | None] = ()
-) -> Cameras:
-    """Cameras of pictures of any sizes on one grid that holds them all; K [V, 3, 3], cam_to_world [V, 4, 4], all NaN where a file tells none.
-
-    Raises FileError.
-    """
-    views = len(K)
-    if not views:
-        raise fault(path, "holds no cameras")
-    told = np.any(~np.isnan(cam_to_world), axis=(1, 2))
-    if not (np.isfinite(K).all() and np.isfinite(cam_to_world[told]).all()):
-        raise fault(path, "has cameras with numbers that are not finite")
-    for v in range(views):
-        if not (1 <= width[v] <= 1 << 20 and 1 <= height[v] <= 1 << 20 and K[v, 0, 0] > 0 and K[v, 1, 1] > 0):
-            raise fault(path, f"has a camera of {width[v]} x {height[v]} pixels with focal lengths {K[v, 0, 0]:g}, {K[v, 1, 1]:g}")
-        R = cam_to_world[v, :3, :3]
-        if told[v] and (not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0):
-            raise fault(path, f"has the camera {v} whose matrix is no rotation")
-    return Cameras(
-        K=torch.from_numpy(K).float(), cam_to_world=torch.from_numpy(cam_to_world).float(), width=max(width), height=max(height),
-        photo_width=torch.tensor(list(width)), photo_height=torch.tensor(list(height)),
-        grid_scale=torch.ones(views, 2), grid_offset=torch.zeros(views, 2), lenses=tuple(lenses),
-    )  # fmt: skip

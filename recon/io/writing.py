@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,15 @@ from recon.io.table import Format, find
 from recon.io.targets import check_targets
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from recon.scene import Scene
+
+EXACT = (  # formats whose places have the digits for coordinates as large as the Earth
+    "ply", "points.ply", "mesh.ply", "obj", "transforms.json", "cameras.json", "colmap", "colmap_binary", "npz", "depth_png",
+    "depth_exr", "depth_npy",
+)  # fmt: skip
+log = logging.getLogger(__name__)
 
 
 def save(
@@ -53,10 +63,21 @@ def save(
         axes=axes or entry.axes, unit_scale=unit_scale, sh_degree=entry.sh_degree if sh_degree is None else sh_degree,
         encoding=encoding, spz_version=spz_version, guard=guard,
     )  # fmt: skip
-    content = move(content, world_matrix(options.axes), unit_scale)
+    matrix = world_matrix(options.axes)
+    if any(scene.offset):
+        options = replace(options, offset=_file_offset(scene, entry, matrix * unit_scale, path))
+    content = move(content, matrix, unit_scale)
     before = len(guard.files)
     import_module(f"recon.io.{entry.writers[chosen]}").write(content, path, options)
     return guard.files[before:]
+
+
+def _file_offset(scene: Scene, entry: Format, M: Tensor, path: Path) -> tuple[float, float, float]:
+    """The scene's offset in a file's axes and units; a warning where the format has no digits for it."""
+    x, y, z = (M @ M.new_tensor(scene.offset)).tolist()
+    if entry.name not in EXACT:
+        log.warning("%s: is around (%.0f, %.0f, %.0f), which this format has no digits for: the offset is left out", path, x, y, z)
+    return x, y, z
 
 
 def _kind(scene: Scene, entry: Format, kind: Kind | None, path: Path) -> Kind:

@@ -4,7 +4,8 @@ Frames, units and letters in shapes are those of CONVENTIONS.md. All are frozen;
 (float64 becomes float32), tensors stay as they are. A shape that does not fit raises ShapeError.
 """
 
-from recon.scene.cameras import Cameras, Lens, PlacedBy
+from recon.lenses import Lens
+from recon.scene.cameras import Cameras, PlacedBy
 from recon.scene.images import Images, PhotoFile
 from recon.scene.results import Rendering, Scene
 from recon.scene.surfaces import SH_SIZES, Gaussians, Mesh, Pointmaps, Tracks

@@ -1,4 +1,4 @@
-"""Contains Cameras, cameras on one pixel grid, and Lens, what bends their pictures."""
+"""Contains Cameras: cameras on one pixel grid."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ import torch
 from torch import Tensor
 
 from recon.errors import ShapeError
+from recon.lenses import Lens
 from recon.scene.tensors import GRID_SHAPES, Index, Tensors, check_shapes, default
 
 PlacedBy = Literal["given", "matches", "pointmap", "unplaced"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lens:
-    """The distortion of a lens, between the ray and the pixel that K makes of it; see recon.lenses."""
-
-    model: str  # COLMAP's name
-    params: tuple[float, ...] = ()  # without focal lengths and principal point
 
 
 @dataclass(frozen=True, kw_only=True)

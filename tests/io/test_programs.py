@@ -105,7 +105,7 @@ def test_commands(splats, tmp_path, capsys):
     capsys.readouterr()
     assert main(["inspect", str(tmp_path / "b.spz"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["gaussians"]["count"] == 50
-    assert main(["inspect", str(tmp_path / "a.ply")]) == 0 and "nothing is wrong" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "a.ply")]) == 0 and "nothing was found wrong among: " in capsys.readouterr().out
     for call, code in (
         (["convert", str(tmp_path / "a.ply")], 2), (["convert", str(tmp_path / "a.ply"), "x.foo"], 2),
         (["convert", str(tmp_path / "none.ply"), "x.spz"], 1), (["inspect", str(tmp_path / "none.ply")], 1),
