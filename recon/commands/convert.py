@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-axes", choices=("opencv", "y-up", "z-up"), help="world of the source (default: its format's)")
     parser.add_argument("--unit-scale", type=float, default=1.0, help="target units per source unit (100: metres to centimetres)")
     parser.add_argument("--sh-degree", type=int, choices=range(5), help="highest degree of spherical harmonics (default: 3)")
+    parser.add_argument("--encoding", choices=("binary", "big-endian", "ascii"), default="binary", help="of PLY files (default: binary)")
+    parser.add_argument("--drop-outliers", action="store_true", help="leave out what lies far from everything else")
     parser.add_argument("--undistort", action="store_true", help="photos beside the cameras and the cameras without the distortion of their lenses")
     add_overwrite_argument(parser)
     parser.add_argument("--repair", action="store_true", help="leave out what is not finite instead of stopping")
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     source = Path(args.source)
     guard = Guard(inputs_of(source), overwrite=args.overwrite)
     with told_warnings() as warnings:
-        scene = io.load(source, axes=args.source_axes, repair=args.repair)
+        scene = io.load(source, axes=args.source_axes, repair=args.repair, drop_outliers=args.drop_outliers)
         if args.undistort and scene.cameras.lenses:
             scene = undistorted_scene(scene, source)
             warnings += scene.images.remarks.splitlines() if scene.images is not None else []
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             with writable_folder(Path(target).parent):
                 options = {"kind": args.kind, "axes": args.axes, "unit_scale": args.unit_scale, "sh_degree": args.sh_degree}
-                io.save(scene, target, guard=guard, **options)
+                io.save(scene, target, guard=guard, encoding=args.encoding, **options)
     files = [str(path) for path in guard.files]
     say(args, {"files": files, "warnings": warnings}, [*files, *(f"warning: {text}" for text in warnings)])
     return 0

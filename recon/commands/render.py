@@ -32,16 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     path.add_argument("--wobble", action="store_const", dest="path", const="wobble", help="a small circle at the first camera (default with cameras)")
     path.add_argument("--input-cameras", action="store_const", dest="path", const="input", help="the scene's own cameras, smoothly with --frames")
     path.add_argument("--path", dest="cameras", metavar="FILE", help="cameras of a file: cameras.json, transforms.json, a COLMAP folder, npz")
-    parser.add_argument("-o", "--output", default="render.mp4", help=".mp4, .gif, .png (one picture) or a folder (default: render.mp4)")
+    parser.add_argument("-o", "--output", default="render.mp4", help=".mp4, .mov, .gif, one .png, .jpg or .webp, or a folder (default: render.mp4)")
     parser.add_argument("--axes", choices=AXES, help="world of the scene's numbers (default: its format's)")
     parser.add_argument("--path-axes", choices=AXES, help="world of the numbers in --path (default: the scene's or its format's)")
     parser.add_argument("--size", help="WIDTHxHEIGHT (default: that of the cameras in --path, else 1280x720)")
+    parser.add_argument("--drop-outliers", action="store_true", help="leave out what lies far from everything else")
     parser.add_argument("--repair", action="store_true", help="leave out what is not finite instead of stopping")
     parser.add_argument("--frames", type=int, help="pictures (default: 120; with --path or --input-cameras: as many as there are cameras)")
     parser.add_argument("--fps", type=float, default=30.0, help="pictures a second (default: 30)")
     parser.add_argument("--fov", type=float, default=50.0, help="degrees across the shorter side, for --orbit and --spiral (default: 50)")
     parser.add_argument("--distance", type=float, default=2.6, help="from the centre, in radii of the scene (default: 2.6)")
-    parser.add_argument("--background", default="0,0,0", help="red,green,blue from 0 to 1 (default: 0,0,0)")
+    parser.add_argument("--background", default="0,0,0", help="red,green,blue from 0 to 1, or transparent (default: 0,0,0)")
     parser.add_argument("--antialiased", action="store_true", help="the opacity that mip-splatting trains for")
     parser.add_argument("--surfels", action="store_true", help="draw the Gaussians as flat discs")
     add_overwrite_argument(parser)
@@ -62,21 +63,25 @@ def run(args: argparse.Namespace) -> int:
     target = Path(args.output)
     guard = Guard([args.scene, *([args.cameras] if args.cameras else [])], overwrite=args.overwrite)
     with told_warnings() as warnings:
-        scene = io.load(Path(args.scene), axes=args.axes, repair=args.repair)
+        scene = io.load(Path(args.scene), axes=args.axes, repair=args.repair, drop_outliers=args.drop_outliers)
         path = _path_cameras(args, scene)
     if scene.gaussians is None or not len(scene.gaussians):
         from recon.errors import ReconError
 
         raise ReconError(f"{args.scene} holds no Gaussians to render")
     width, height = asked or ((path.width, path.height) if path is not None and args.cameras else (1280, 720))
+    if args.frames is None and video.kind_of(target) == "picture":
+        args.frames, path = 1, None if path is None else path[:1]
     cameras = _cameras(args, scene, path, width, height)
-    video.check_target(target, width=width, height=height, frames=len(cameras), guard=guard)
+    video.check_target(target, width=width, height=height, frames=len(cameras), transparent=background is None, guard=guard)
     device = "cpu" if args.backend == "cpu" else pick_device(args.device)
     options: dict[str, Any] = {
-        "backend": args.backend, "background": background, "antialiased": args.antialiased, "primitive": "surfel" if args.surfels else "gaussian",
+        "backend": args.backend, "background": background or (0.0, 0.0, 0.0), "antialiased": args.antialiased,
+        "primitive": "surfel" if args.surfels or scene.report.get("surfels") else "gaussian",
     }  # fmt: skip
     begin = time.perf_counter()
-    files = video.write(_pictures(scene.gaussians.to(device), cameras, options, progress(args)), target, fps=args.fps, guard=guard)
+    pictures = _pictures(scene.gaussians.to(device), cameras, options, progress(args), transparent=background is None)
+    files = video.write(pictures, target, fps=args.fps, guard=guard)
     seconds = time.perf_counter() - begin
     result = {"files": [str(f) for f in files], "frames": len(cameras), "width": width, "height": height, "seconds": seconds}
     lines = [f"{target}: {len(cameras)} pictures of {width} x {height} in {seconds:.1f} s", *(f"warning: {text}" for text in warnings)]
@@ -84,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], tell: Any) -> Iterator[np.ndarray]:
-    """One picture after the other, so that a long video takes no more memory than a short one."""
+def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], tell: Any, *, transparent: bool) -> Iterator[np.ndarray]:
+    """One picture after the other, so that a long video takes no more memory than a short one; with alpha if `transparent`."""
     import torch
 
     from recon.render import render
@@ -93,7 +98,10 @@ def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], t
     for c in range(len(cameras)):
         tell("rendering", c / len(cameras))
         with torch.no_grad():
-            color = render(gaussians, cameras[c], check=c == 0, **options).color[0]
+            drawn = render(gaussians, cameras[c], check=c == 0, **options)
+        color, alpha = drawn.color[0], drawn.alpha[0][..., None]
+        if transparent:
+            color = torch.cat([torch.where(alpha > 0, color / alpha.clamp(min=1e-6), torch.zeros_like(color)), alpha], -1)
         yield (color.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
     tell("rendering", 1.0)
 
@@ -147,11 +155,13 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _background(text: str) -> tuple[float, ...]:
+def _background(text: str) -> tuple[float, ...] | None:
+    if text == "transparent":
+        return None
     try:
         values = tuple(float(v) for v in text.split(","))
     except ValueError:
         values = ()
     if len(values) != 3 or not all(0 <= v <= 1 for v in values):
-        raise UsageError(f"--background is {text!r}, wanted red,green,blue from 0 to 1")
+        raise UsageError(f"--background is {text!r}, wanted red,green,blue from 0 to 1, or transparent")
     return values

@@ -14,7 +14,7 @@ from torch import Tensor
 from recon.errors import ReconError
 from recon.io.files import fault
 from recon.io.options import Kind
-from recon.io.parts import SH_DC, Arrays, Parts, Views, far_offset
+from recon.io.parts import SH_DC, Arrays, Parts, Views, far_offset, outliers
 from recon.io.textures import vertex_colors
 from recon.scene import Cameras, Gaussians, Mesh, Scene, Tensors, Tracks, check_shapes
 
@@ -193,6 +193,26 @@ def finite_points(cloud: PointCloud, path: Path) -> PointCloud:
         return cloud
     log.warning("%s: %d of %d points are not finite and are left out", path, int((~fine).sum()), len(cloud))
     return cloud._take(fine, len(cloud))
+
+
+def without_outliers(scene: Scene, path: Path) -> Scene:
+    """The scene without the Gaussians and bare points that lie far from everything else; a warning counts them."""
+    parts: dict[str, Any] = {}
+    if scene.gaussians is not None:
+        near = _near(scene.gaussians.means, path, "Gaussians")
+        parts["gaussians"] = scene.gaussians[near]
+    if scene.tracks is not None and not len(scene.tracks.view):
+        near = _near(scene.tracks.points, path, "points")
+        colors = None if scene.tracks.colors is None else scene.tracks.colors[near]
+        parts["tracks"] = replace(scene.tracks, points=scene.tracks.points[near], error=scene.tracks.error[near], colors=colors)
+    return replace(scene, **parts) if parts else scene
+
+
+def _near(places: Tensor, path: Path, what: str) -> Tensor:  # [n, 3] -> [n] bool
+    near = torch.from_numpy(~outliers(places.double().numpy()))
+    if not near.all():
+        log.warning("%s: %d of %d %s are outliers and are left out", path, int((~near).sum()), len(near), what)
+    return near
 
 
 def check_loaded(scene: Scene, path: Path, repair: bool) -> Scene:

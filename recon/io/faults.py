@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from recon.io.packing import COARSE_SHARE, finer_than
-from recon.io.parts import SH_DC, Arrays, Parts, Views
+from recon.io.parts import SH_DC, Arrays, Parts, Views, outliers
 from recon.lenses import Lens, distort
 
 MANY = 5_000_000  # Gaussians that browsers still show
-FAR_OUT = 20.0  # times the extent of 95 %: what lies beyond are outliers
 HIGH_ERROR_PX = 4.0  # median reprojection error of tracks
 MOST_OBSERVATIONS = 1_000_000
 
@@ -58,10 +57,9 @@ def _spread(places: np.ndarray, what: str, report: Report) -> float:
     low, high = np.percentile(places, (2.5, 97.5), axis=0)
     extent = float((high - low).max())
     middle = np.median(places, 0)
-    away = np.abs(places - middle).max(1)
-    out = int((away > max(FAR_OUT * extent, 1e-6)).sum()) if extent > 0 else 0
+    out = int(outliers(places).sum())
     if out:
-        furthest = float(away.max())
+        furthest = float(np.abs(places - middle).max())
         report.problems.append(f"{out} of {len(places)} {what} are outliers: 95 % span {extent:.3g} units, the furthest lies {furthest:.3g} away")
     step = float(np.spacing(np.float32(np.abs(middle).max())))
     if extent > 0 and step > 1e-4 * extent:

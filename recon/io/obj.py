@@ -18,11 +18,11 @@ import torch
 
 from recon.io.content import PointCloud, no_cameras, scene_of_points
 from recon.io.files import fault, inside, whole_file
-from recon.io.mtl import MATERIAL, material, pictures_of, text_of
+from recon.io.mtl import MATERIAL, material, materials_of, text_of
 from recon.io.options import Options
 from recon.io.parts import far_offset
 from recon.io.ply import blocks
-from recon.io.point_ply import triangles
+from recon.io.polygons import triangles
 from recon.io.textures import Pictures, encode_texture, join_meshes
 from recon.scene import Mesh, Scene
 
@@ -125,7 +125,7 @@ class _Content:
 
 
 def read(path: Path) -> Scene:
-    """The triangles of the file (polygons as fans), or its points where it has no faces. Raises FileError."""
+    """The triangles of the file (polygons cut into triangles), or its points where it has no faces. Raises FileError."""
     content = _Content()
     for number, words in _lines(path):
         try:
@@ -148,7 +148,7 @@ def read(path: Path) -> Scene:
     corners = np.array(content.corners, np.int64).reshape(-1, 3)
     if not 0 <= corners[:, 0].min(initial=0) <= corners[:, 0].max(initial=0) < len(places):
         raise fault(path, f"has faces with the vertices {corners[:, 0].min()} to {corners[:, 0].max()}, wanted 0 to {len(places) - 1}")
-    faces = _fans(path, np.array(content.sizes, np.int64), len(corners))
+    faces = _faces(path, np.array(content.sizes, np.int64), table[corners[:, 0], :3])
     mesh = Mesh(vertices=places, faces=tensor(corners[faces, 0]), colors=colors, normals=_normals(content, corners))
     return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces), offset=offset)
 
@@ -165,13 +165,14 @@ def _lines(path: Path) -> Iterator[tuple[int, list[bytes]]]:
                 yield number, words
 
 
-def _fans(path: Path, sizes: np.ndarray, corners: int) -> np.ndarray:  # [n] -> [F, 3]
+def _faces(path: Path, sizes: np.ndarray, places: np.ndarray) -> np.ndarray:  # [n], [corners, 3] -> [F, 3]
     """Triangles of polygons of these sizes, as numbers of corners."""
+    corners = len(places)
     if (sizes == 3).all():
         return np.arange(corners).reshape(-1, 3)
     polygons = np.empty(len(sizes), object)
     polygons[:] = np.split(np.arange(corners), np.cumsum(sizes)[:-1])
-    return triangles(path, polygons, corners)
+    return triangles(path, polygons, places)
 
 
 def _normals(content: _Content, corners: np.ndarray) -> torch.Tensor | None:  # [P, 3]
@@ -185,7 +186,8 @@ def _normals(content: _Content, corners: np.ndarray) -> torch.Tensor | None:  # 
 
 def _textured(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, faces: np.ndarray) -> Mesh:
     """The mesh with the texture that its materials name; as it is where there is none. `faces` [F, 3] are numbers of corners."""
-    files = pictures_of(path, list(content.libraries)) if content.uvs else {}
+    files, colors = materials_of(path, list(content.libraries)) if content.libraries else ({}, {})
+    files = files if content.uvs else {}
     pictures, textures = Pictures(path), []
     wanted = np.repeat(np.array(content.material_of, np.int64), np.array(content.sizes, np.int64))[faces[:, 0]]  # [F] material
     kind = np.full(len(faces), -1)  # [F] number of the texture
@@ -198,6 +200,8 @@ def _textured(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, fa
                 textures.append(texture)
     kind[(corners[faces, 1] < 0).any(1)] = -1
     kinds = np.unique(kind).tolist()
+    if kinds == [-1] and colors and mesh.colors is None:
+        return _with_colors(mesh, wanted, {content.materials[name]: color for name, color in colors.items() if name in content.materials})
     if len(kinds) < 2:
         return _with_uvs(path, content, mesh, corners[faces], textures[kinds[0]]) if kinds and kinds[0] >= 0 else mesh
     parts = []
@@ -222,6 +226,19 @@ def _with_uvs(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, te
     columns = {name: value[source] for name in ("vertices", "colors", "normals") if (value := getattr(mesh, name)) is not None}
     faces = torch.from_numpy(number[of_corner].reshape(-1, 3))
     return replace(mesh, faces=faces, uvs=torch.from_numpy(uvs.astype(np.float32)), texture=texture, **columns)
+
+
+def _with_colors(mesh: Mesh, material: np.ndarray, colors: dict[int, tuple[float, ...]]) -> Mesh:  # material [F]
+    """The mesh with the colours (Kd) of its faces' materials, white without one, and a vertex for each material that it belongs to."""
+    faces, most = mesh.faces.numpy(), int(material.max(initial=0)) + 1
+    pairs, index = np.unique(faces * most + material[:, None], return_inverse=True)
+    source = torch.from_numpy(pairs // most)
+    shown = np.array([colors.get(int(m), (1.0, 1.0, 1.0)) for m in pairs % most], np.float32).reshape(-1, 3)
+    normals = None if mesh.normals is None else mesh.normals[source]
+    return replace(
+        mesh, vertices=mesh.vertices[source], faces=torch.from_numpy(index.reshape(-1, 3)), normals=normals,
+        colors=torch.from_numpy(shown).clamp(0, 1),
+    )  # fmt: skip
 
 
 def _compact(mesh: Mesh) -> Mesh:

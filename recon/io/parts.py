@@ -17,6 +17,7 @@ from recon.lenses import FOCALS, Lens, is_pinhole
 
 SH_DC = 0.28209479177387814  # the constant basis function: colour = 0.5 + SH_DC * sh[0]
 FAR, FARTHEST, FAR_EXTENTS = 1e4, 1e12, 10.0  # units, and by the extent of what is there: UTM is far, a large scene is not
+FAR_OUT = 20.0  # times the extent of 95 %: what lies beyond are outliers
 SH_SIZES = (1, 4, 9, 16, 25)
 Arrays = dict[str, np.ndarray]
 
@@ -81,6 +82,14 @@ def far_offset(places: Sequence[np.ndarray]) -> np.ndarray:  # [n, 3] each -> [3
     middle = np.median(every, 0)
     extent = float(np.ptp(np.percentile(every, (5, 95), axis=0), axis=0).max())
     return np.round(middle) if FAR < np.abs(middle).max() < FARTHEST and np.abs(middle).max() > FAR_EXTENTS * extent else np.zeros(3)
+
+
+def outliers(places: np.ndarray) -> np.ndarray:  # [n, 3] -> [n] bool
+    """Which places lie further from the middle one than 20 times the extent of 95 % of them."""
+    if len(places) < 2:
+        return np.zeros(len(places), bool)
+    extent = float(np.ptp(np.percentile(places, (2.5, 97.5), axis=0), axis=0).max())
+    return np.abs(places - np.median(places, 0)).max(1) > max(FAR_OUT * extent, 1e-6) if extent > 0 else np.zeros(len(places), bool)
 
 
 def rotation_of(quat: Sequence[float]) -> np.ndarray:  # wxyz, any length -> [3, 3]

@@ -15,6 +15,7 @@ from recon.io.files import fault, whole_file
 from recon.io.options import Options
 from recon.io.parts import Parts
 from recon.io.ply import Header, blocks, read_elements, write_ply
+from recon.io.polygons import of_strip, triangles
 
 if TYPE_CHECKING:
     from recon.io.content import PointCloud
@@ -93,26 +94,28 @@ def read(header: Header) -> Parts:
     face = parts.get("face")
     if face is None or not len(face):
         if "tristrips" in parts:
-            raise fault(path, "has triangle strips, which are not read; wanted faces")
+            return Parts(mesh={"vertices": out.pop("points"), "faces": _strips(path, parts["tristrips"], len(values)), **out}, unused=unused())
         if "confidence" in vertex.names:
             out["confidence"] = columns(["confidence"])[:, 0]
         return Parts(points=out, unused=unused())
     name = next((n for n in ("vertex_indices", "vertex_index") if n in (face.dtype.names or ())), None)
     if name is None:
         raise fault(path, "has faces without vertex_indices")
-    mesh = {"vertices": out.pop("points"), "faces": triangles(path, face[name], len(values)), **out}
+    faces = triangles(path, face[name], out["points"])
+    mesh = {"vertices": out.pop("points"), "faces": faces, **out}
     return Parts(mesh=mesh, unused=unused())
 
 
-def triangles(path: Path, polygons: np.ndarray, vertices: int) -> np.ndarray:
-    """Triangles [F, 3] of polygons [n, k] or of an object array of polygons, each as a fan. Raises FileError for numbers out of range."""
-    if polygons.dtype == object:
-        sizes = np.array([len(p) for p in polygons])
-        groups = [np.stack(list(polygons[sizes == n])) for n in np.unique(sizes) if n >= 3]
-    else:
-        groups = [polygons] if polygons.shape[1] >= 3 else []
-    fans = [np.stack([g[:, [0, i, i + 1]] for i in range(1, g.shape[1] - 1)], 1).reshape(-1, 3) for g in groups]
-    out = np.concatenate(fans).astype(np.int64) if fans else np.zeros((0, 3), np.int64)
-    if len(out) and not 0 <= out.min() <= out.max() < vertices:
-        raise fault(path, f"has faces with the vertices {out.min()} to {out.max()}, wanted 0 to {vertices - 1}")
+def _strips(path: Path, strips: np.ndarray, vertices: int) -> np.ndarray:  # -> [F, 3]
+    """Triangles of the strips in the lists of an element, -1 between them (Stanford's scans). Raises FileError for numbers out of range."""
+    name = next((n for n in ("vertex_indices", "vertex_index") if n in (strips.dtype.names or ())), None)
+    if name is None:
+        raise fault(path, "has triangle strips without vertex_indices")
+    faces = []
+    for row in strips[name]:
+        index = np.asarray(row, np.int64)
+        faces += [of_strip(part[part >= 0]) for part in np.split(index, np.flatnonzero(index < 0))]
+    out = np.concatenate(faces) if faces else np.zeros((0, 3), np.int64)
+    if out.max(initial=-1) >= vertices:
+        raise fault(path, f"has strips with the vertex {out.max()}, wanted 0 to {vertices - 1}")
     return out

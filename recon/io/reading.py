@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from importlib import import_module
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING
 
 from recon.errors import FileError, ReconError
@@ -20,24 +21,26 @@ if TYPE_CHECKING:
 
 # What parsing bytes of a stranger can raise beyond our own checks; `load` makes one clear error of each.
 PARSING = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, RecursionError, struct.error, zlib.error, zipfile.BadZipFile
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, RecursionError, struct.error, zlib.error,
+    zipfile.BadZipFile, TokenError,  # the header of numpy's arrays is Python
 )  # fmt: skip
 
 
-def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False) -> Scene:
+def load(path: str | Path, *, axes: Axes | None = None, repair: bool = False, drop_outliers: bool = False) -> Scene:
     """The scene of a file or folder of any format. Raises FileError naming the file and its fault.
 
     `axes`: the world of the file's numbers where it is not its format's own. Values that are not finite are a fault; with `repair` such Gaussians and
-    points are left out instead.
+    points are left out instead. `drop_outliers`: leave out Gaussians and points that lie far from everything else.
     """
     from recon.io.axes import move, world_matrix
-    from recon.io.content import check_loaded, scene_of_parts
+    from recon.io.content import check_loaded, scene_of_parts, without_outliers
     from recon.io.parts import Parts
 
     path = Path(path)
     entry, found = read_unchecked(path, as_numbered=axes is not None)
     scene = scene_of_parts(found) if isinstance(found, Parts) else found
-    return move(check_loaded(scene, path, repair), world_matrix(axes or entry.axes).T)
+    scene = check_loaded(scene, path, repair)
+    return move(without_outliers(scene, path) if drop_outliers else scene, world_matrix(axes or entry.axes).T)
 
 
 def read_unchecked(path: Path, *, as_numbered: bool = False) -> tuple[Format, Scene | Parts]:

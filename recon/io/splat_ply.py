@@ -85,7 +85,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
 
     comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
     with whole_file(path, options.guard) as temporary:
-        write_ply(temporary, [("vertex", len(g), dtype, rows())], comments=comments)
+        write_ply(temporary, [("vertex", len(g), dtype, rows())], comments=comments, encoding=options.encoding)
 
 
 def read(header: Header) -> Parts:

@@ -107,7 +107,11 @@ def _encode(g: Gaussians, version: int) -> list[np.ndarray]:
 
 def read(path: Path) -> Parts:
     """The Gaussians of an .spz file of version 1 to 4. Raises FileError."""
-    content = path.read_bytes()
+    return parse(path, path.read_bytes())
+
+
+def parse(path: Path, content: bytes) -> Parts:
+    """The Gaussians of the bytes of an .spz file, which are in the file `path`. Raises FileError."""
     if content[:2] == b"\x1f\x8b":
         header = _unpack(path, content, 16)
     else:

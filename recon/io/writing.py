@@ -38,8 +38,8 @@ def save(
     `overwrite`. `guard`: what a run of several saves reads and has written (then `overwrite` is the guard's).
 
     `kind`: "splats", "mesh" or "points" where the format could hold several; `axes`: another world than the format's own; `unit_scale`: file
-    units per scene unit; `sh_degree`: at most this (default: what the format holds, at most 3 as programs read no more); `encoding` of point and
-    mesh PLY; `spz_version` 2, 3 or 4. Gaussians and points that are not finite are left out with a warning. Raises ReconError.
+    units per scene unit; `sh_degree`: at most this (default: what the format holds, at most 3 as programs read no more); `encoding` of PLY;
+    `spz_version` 2, 3 or 4. Gaussians and points that are not finite are left out with a warning. Raises ReconError.
     """
     from recon.io.axes import move, world_matrix
     from recon.io.content import sh_within, take

@@ -71,7 +71,7 @@ def test_wrong_targets_are_told(tmp_path: Path) -> None:
     for name, options, message in (
         ("a.avi", {}, "cannot be written: pictures go to .mp4"),
         ("a.mp4", {"width": 63}, "even sides, got 63 x 48"),
-        ("a.png", {"frames": 3}, "holds one picture and there are 3"),
+        ("a.png", {"frames": 3}, "holds one picture and 3 were asked for"),
     ):
         with pytest.raises(ReconError, match=message):
             video.check_target(tmp_path / name, **({"width": 64, "height": 48, "frames": 1} | options))
