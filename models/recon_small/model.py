@@ -45,7 +45,7 @@ class ReconSmallModel(ReconSmall):
     @torch.inference_mode()
     def reconstruct(
         self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int | None = None,
-        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", metric: bool = False, progress: Progress | None = None,
+        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", progress: Progress | None = None,
         seed: int = 0,
     ) -> Scene:  # fmt: skip
         """The scene of the photos on the grid of `images`.
@@ -53,7 +53,7 @@ class ReconSmallModel(ReconSmall):
         `cameras` (on the grid of `images`; NaN where unknown) are kept; `matches` says which correspondences place the views.
         The long sides are the resolutions of the network's two branches; matches and sweep are made at MATCH_LONG_SIDE, or on the grid of
         `images` where that is finer. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
-        "pointmap" all depth from this network. `metric`: the unit of `cameras` is a metre.
+        "pointmap" all depth from this network.
         """
         tell = progress or (lambda text, share: None)
         tell("depth", 0.0)
@@ -85,6 +85,6 @@ class ReconSmallModel(ReconSmall):
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
         report = {"agreement": agreement(sight, fine, placed, bundle)}
-        scene = assemble(images, grid, fine, placed, bundle, maps, checked, metric=metric, report=report)
+        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
         tell("done", 1.0)
         return scene

@@ -17,6 +17,7 @@ from recon.scene import Cameras
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from recon.io.guard import Guard
     from recon.scene import Scene
 
 MOST_VIEWS = 6  # more are left out evenly
@@ -27,14 +28,14 @@ BACKGROUND, INK, PALE = (250, 250, 248), (30, 30, 30), (120, 120, 120)
 MOST_SAMPLES = 100_000
 
 
-def save_contact_sheet(scene: Scene, path: str | Path) -> None:
+def save_contact_sheet(scene: Scene, path: str | Path, guard: Guard | None = None) -> None:
     """Writes the sheet as PNG or JPEG by the name of `path`, whole or not at all; ReconError for a scene without depth or photos."""
     sheet = contact_sheet(scene)
     path = Path(path)
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
     if kind is None:
         raise ReconError(f"a contact sheet cannot be written as {path.name}; allowed: .png, .jpg")
-    with whole_file(path) as temporary:
+    with whole_file(path, guard) as temporary:
         sheet.save(temporary, kind, quality=90)
 
 

@@ -24,7 +24,7 @@ UNSURE = 0.15  # expected relative error from which on a pixel is left out
 
 def assemble(
     images: Images, grid: Images, matched: Images, placed: Placed, bundle: Bundle | None, maps: DepthMaps, partners: list[list[int]], *,
-    metric: bool, report: dict[str, Any],
+    report: dict[str, Any],
 ) -> Scene:  # fmt: skip
     """The scene on the grid of `images`, from depth maps on the grid `grid`; `placed` and `bundle` are on the grid `matched`.
 
@@ -47,7 +47,7 @@ def assemble(
     return Scene(
         images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=unproject(depth, K, T), confidence=sure, mask=mask, layer=layer),
         gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, matched, images),
-        metric=metric, report=report,
+        report=report,
     )  # fmt: skip
 
 
