@@ -13,9 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from recon.errors import spelled_for_command_line
     from recon.io.inspect import inspect
 
     facts = inspect(args.file)
+    facts |= {key: [spelled_for_command_line(text) for text in facts[key]] for key in ("problems", "notes")}
     say(args, facts, _lines(facts))
     return 1 if facts["problems"] else 0
 

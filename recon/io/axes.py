@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.geometry import matrices_to_quats
 from recon.io.content import PointCloud
 from recon.io.options import WORLDS, Axes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def world_matrix(axes: Axes) -> Tensor:  # [3, 3]
     """M with x_file = M x_opencv; orthogonal, a reflection for left-handed worlds. Raises ReconError for an unknown name."""
     if axes not in WORLDS:
-        raise ReconError(f"unknown axes {axes!r}; one of: {', '.join(get_args(Axes))}")
+        raise ReconError(f"unknown axes {shown(axes)}; one of: {', '.join(get_args(Axes))}")
     return torch.tensor(WORLDS[axes], dtype=torch.float64)
 
 

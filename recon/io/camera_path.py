@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recon.errors import reason, shown
 from recon.io.files import fault, read_json
 from recon.io.parts import Parts, views_of_file
 
@@ -22,13 +23,13 @@ def read(path: Path) -> Parts:
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise fault(path, "is no camera_path.json: it has no list camera_path")
     if str(content.get("camera_type", "perspective")).lower() != "perspective":
-        raise fault(path, f"has cameras of the type {content['camera_type']!r}; wanted perspective ones")
+        raise fault(path, f"has cameras of the type {shown(content['camera_type'])}; wanted perspective ones")
     try:
         width, height = int(content["render_width"]), int(content["render_height"])
         K = np.array([_matrix(float(e["fov"]), width, height) for e in entries])
         poses = np.array([np.array(e["camera_to_world"], float).reshape(4, 4) @ GL for e in entries])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise fault(path, f"has a camera without render_width, render_height, fov or a camera_to_world of 16 numbers: {error}") from error
+        raise fault(path, f"has a camera without render_width, render_height, fov or a camera_to_world of 16 numbers: {reason(error)}") from error
     if not (1 <= width <= MOST and 1 <= height <= MOST):
         raise fault(path, f"has pictures of {width} x {height} pixels, wanted 1 to {MOST}")
     views = views_of_file(path, K=K, cam_to_world=poses, width=[width] * len(K), height=[height] * len(K))

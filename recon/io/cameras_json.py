@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recon.errors import reason
 from recon.io.files import fault, read_json, whole_file
 from recon.io.options import Options
 from recon.io.parts import Parts, views_of_file
@@ -63,6 +64,6 @@ def read(path: Path) -> Parts:
                 T[v] = np.nan
         widths, heights = [int(e["width"]) for e in entries], [int(e["height"]) for e in entries]
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise fault(path, f"has a camera that is not numbers: {error}") from error
+        raise fault(path, f"has a camera that is not numbers: {reason(error)}") from error
     views = views_of_file(path, K=K, cam_to_world=T, width=widths, height=heights)
     return Parts(views=views, report={"names": [str(e.get("img_name", "")) for v, e in enumerate(entries)]})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.errors import FileError
+from recon.errors import FileError, shown
 from recon.io.colmap_model import Camera, Image, Model, Point
 from recon.io.colmap_rigs import use_frames
 from recon.io.files import fault, whole_folder
@@ -125,7 +125,7 @@ def read(path: Path) -> Parts:
         raise fault(folder, "has two images with one id")
     missing = next((image for image in images if image.camera_id not in lenses), None)
     if missing is not None:
-        raise fault(folder, f"has the image {missing.name!r} of camera {missing.camera_id}, which is not there")
+        raise fault(folder, f"has the image {shown(missing.name)} of camera {missing.camera_id}, which is not there")
     use_frames(folder, model)
     used = [lenses[image.camera_id] for image in images] or model.cameras  # lenses alone: views of any photo
     poses = [_pose(folder, image) for image in images] or [np.full((4, 4), np.nan) for _ in used]
@@ -150,7 +150,7 @@ def _lens(path: Path, lens: Camera) -> Lens | None:
 
 def _pose(path: Path, image: Image) -> np.ndarray:
     if not (np.isfinite(image.quat).all() and np.linalg.norm(image.quat) > 1e-6):
-        raise fault(path, f"has the image {image.name!r} with the rotation {image.quat}")
+        raise fault(path, f"has the image {shown(image.name)} with the rotation {image.quat}")
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = rotation_of(image.quat).T, image.translation
     T[:3, 3] = -T[:3, :3] @ T[:3, 3]

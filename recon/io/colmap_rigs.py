@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recon.errors import shown
 from recon.io.colmap_model import Frame, Image, Model
 from recon.io.files import fault
 from recon.io.parts import quat_of, rotation_of
@@ -37,7 +38,7 @@ def use_frames(path: Path, model: Model) -> None:
 
 def _set(path: Path, image: Image, frame: Frame, sensor: list[float] | None) -> bool:
     """Whether the image had another pose than its frame gives it."""
-    own = _matrix(path, [*image.quat, *image.translation], f"the image {image.name!r}")
+    own = _matrix(path, [*image.quat, *image.translation], f"the image {shown(image.name)}")
     T = _matrix(path, frame.pose, f"frame {frame.id}")
     if sensor is not None:
         T = _matrix(path, sensor, f"a sensor of rig {frame.rig_id}") @ T

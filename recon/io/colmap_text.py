@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recon.errors import reason, shown
 from recon.io.colmap_model import MODELS, Camera, Frame, Image, Model, Point, Rig
 from recon.io.files import fault
 
@@ -59,9 +60,9 @@ def read_model(folder: Path) -> Model:
         ]
         for camera in cameras:
             if camera.model not in COUNTS or len(camera.params) != COUNTS[camera.model]:
-                raise fault(cameras_path, f"has a camera {camera.model!r} with {len(camera.params)} parameters")
+                raise fault(cameras_path, f"has a camera {shown(camera.model)} with {len(camera.params)} parameters")
     except (ValueError, IndexError) as error:
-        raise fault(cameras_path, f"has a false line: {error}") from error
+        raise fault(cameras_path, f"has a false line: {reason(error)}") from error
     images = _images(images_path) if images_path.is_file() else []
     points = []
     if points_path.is_file():
@@ -70,7 +71,7 @@ def read_model(folder: Path) -> Model:
                 track = list(zip(map(int, w[8::2]), map(int, w[9::2]), strict=True))
                 points.append(Point(id=int(w[0]), xyz=[float(x) for x in w[1:4]], rgb=[int(x) for x in w[4:7]], error=float(w[7]), track=track))
         except (ValueError, IndexError) as error:
-            raise fault(points_path, f"has a false line: {error}") from error
+            raise fault(points_path, f"has a false line: {reason(error)}") from error
     return Model(cameras=cameras, images=images, points=points, rigs=_rigs(folder / "rigs.txt"), frames=_frames(folder / "frames.txt"))
 
 
@@ -89,7 +90,7 @@ def _rigs(path: Path) -> list[Rig]:
                 raise IndexError("a pose has 7 numbers")
             rigs.append(Rig(id=int(w[0]), sensors=sensors))
     except (ValueError, IndexError) as error:
-        raise fault(path, f"has a false line: {error}") from error
+        raise fault(path, f"has a false line: {reason(error)}") from error
     return rigs
 
 
@@ -101,7 +102,7 @@ def _frames(path: Path) -> list[Frame]:
             data = [(w[i], int(w[i + 1]), int(w[i + 2])) for i in range(10, 10 + 3 * int(w[9]), 3)]
             frames.append(Frame(id=int(w[0]), rig_id=int(w[1]), pose=[float(x) for x in w[2:9]], data=data))
     except (ValueError, IndexError) as error:
-        raise fault(path, f"has a false line: {error}") from error
+        raise fault(path, f"has a false line: {reason(error)}") from error
     return frames
 
 
@@ -118,10 +119,10 @@ def _images(path: Path) -> list[Image]:
             )
             seen = next(lines, [])
             if len(seen) % 3 or len(image.translation) != 3 or not image.name:
-                raise fault(path, f"has a false line for the image {image.name!r}")
+                raise fault(path, f"has a false line for the image {shown(image.name)}")
             image.xy = np.array([[float(x), float(y)] for x, y in zip(seen[::3], seen[1::3], strict=True)]).reshape(-1, 2)
             image.point_ids = np.array([int(p) for p in seen[2::3]], np.int64)
             images.append(image)
     except (ValueError, IndexError, OverflowError) as error:
-        raise fault(path, f"has a false line: {error}") from error
+        raise fault(path, f"has a false line: {reason(error)}") from error
     return images

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recon.errors import FileError
+from recon.errors import FileError, reason, shown
 from recon.io.guard import Guard
 
 MAX_JSON_BYTES = 256 << 20
@@ -79,14 +79,14 @@ def read_json(path: Path, content: bytes | None = None) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise fault(path, f"is not JSON: {error}") from error
+        raise fault(path, f"is not JSON: {reason(error)}") from error
 
 
 def inside(path: Path, folder: Path, name: object) -> Path:
     """The file `name` under `folder` that the file `path` speaks of. Raises FileError for names that lead out of the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
-        raise fault(path, f"names a file {name!r}, wanted a relative path")
+        raise fault(path, f"names a file {shown(name)}, wanted a relative path")
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise fault(path, f"names the file {name!r} outside its folder")
+        raise fault(path, f"names the file {shown(name)} outside its folder")
     return folder.joinpath(*parts)

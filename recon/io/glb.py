@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.io.axes import move
 from recon.io.content import PointCloud, dc_colors, no_cameras, scene_of_points
 from recon.io.files import fault
@@ -160,7 +160,7 @@ def _local_matrix(document: Document, node: dict[str, Any]) -> np.ndarray:
         except (TypeError, ValueError) as error:
             raise fault(document.path, f"has a node whose {key} is not numbers") from error
         if value.shape != (len(default),) or not np.isfinite(value).all():
-            raise fault(document.path, f"has a node whose {key} is {node.get(key)!r}, wanted {len(default)} numbers")
+            raise fault(document.path, f"has a node whose {key} is {shown(node.get(key))}, wanted {len(default)} numbers")
         return value
 
     if "matrix" in node:

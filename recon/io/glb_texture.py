@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.errors import reason, shown
 from recon.io.files import fault, inside
 from recon.io.gltf import Builder, Document
 from recon.io.textures import Pictures
@@ -76,13 +77,13 @@ def _bytes(document: Document, index: object) -> bytes:
     try:
         return base64.b64decode(uri.partition(",")[2], validate=True)
     except ValueError as error:
-        raise fault(document.path, f"has an image that is not base64: {error}") from error
+        raise fault(document.path, f"has an image that is not base64: {reason(error)}") from error
 
 
 def _table(document: Document, owner: dict[str, Any], key: str) -> dict[str, Any]:
     value = owner.get(key, {})
     if not isinstance(value, dict):
-        raise fault(document.path, f"has {key} = {str(value)[:80]!r}, wanted an object")
+        raise fault(document.path, f"has {key} = {shown(str(value)[:80])}, wanted an object")
     return value
 
 
@@ -90,5 +91,5 @@ def _numbers(document: Document, owner: dict[str, Any], key: str, default: list[
     value = owner.get(key, default)
     numbers = isinstance(value, list) and len(value) == len(default) and all(isinstance(v, int | float) and abs(v) < 1e9 for v in value)
     if not numbers:
-        raise fault(document.path, f"has {key} = {str(value)[:80]!r}, wanted {len(default)} numbers")
+        raise fault(document.path, f"has {key} = {shown(str(value)[:80])}, wanted {len(default)} numbers")
     return [float(v) for v in value]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recon.errors import reason, shown
 from recon.io.files import fault, inside, read_json, whole_file
 from recon.io.guard import Guard
 
@@ -145,14 +146,14 @@ class Document:
         """One entry of one of the document's tables. Raises FileError where it is none."""
         entries = self.json.get(table, [])
         if not isinstance(index, int) or not isinstance(entries, list) or not 0 <= index < len(entries) or not isinstance(entries[index], dict):
-            raise fault(self.path, f"speaks of {table}[{index!r}], which is not there")
+            raise fault(self.path, f"speaks of {table}[{shown(index)}], which is not there")
         return entries[index]
 
     def number(self, entry: dict[str, Any], key: str, default: int | None = None) -> int:
         """A count or an offset. Raises FileError where it is none."""
         value = entry.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise fault(self.path, f"has {key} = {value!r}, wanted a count")
+            raise fault(self.path, f"has {key} = {shown(value)}, wanted a count")
         return value
 
     def buffer(self, index: object) -> bytes:
@@ -167,7 +168,7 @@ class Document:
                 try:
                     content = base64.b64decode(uri.partition(",")[2], validate=True)
                 except ValueError as error:
-                    raise fault(self.path, f"has a buffer that is not base64: {error}") from error
+                    raise fault(self.path, f"has a buffer that is not base64: {reason(error)}") from error
             else:
                 content = inside(self.path, self.path.parent, uri).read_bytes()
             if self.number(entry, "byteLength") > len(content):
@@ -189,7 +190,7 @@ class Document:
         entry = self.entry("accessors", index)
         kind, width = COMPONENTS.get(entry.get("componentType", -1)), WIDTHS.get(entry.get("type", ""))
         if kind is None or width is None:
-            raise fault(self.path, f"has accessor {index} of {entry.get('componentType')!r} {entry.get('type')!r}")
+            raise fault(self.path, f"has accessor {index} of {shown(entry.get('componentType'))} {shown(entry.get('type'))}")
         dtype, count = np.dtype(kind), self.number(entry, "count")
         if "bufferView" in entry:
             raw = self._rows(entry, f"accessor {index}", dtype, count, width)
@@ -223,7 +224,7 @@ class Document:
             raise fault(self.path, f"has the sparse accessor {index} without indices and values")
         count, kind = self.number(sparse, "count"), COMPONENTS.get(parts[0].get("componentType", -1))
         if kind is None or np.dtype(kind).kind != "u" or count > len(values):
-            raise fault(self.path, f"has the sparse accessor {index} with {count} places of {parts[0].get('componentType')!r} in {len(values)}")
+            raise fault(self.path, f"has the sparse accessor {index} with {count} places of {shown(parts[0].get('componentType'))} in {len(values)}")
         at = self._rows(parts[0], f"the places of accessor {index}", np.dtype(kind), count, 1)[:, 0]
         if count and int(at.max()) >= len(values):
             raise fault(self.path, f"has the sparse accessor {index} with place {int(at.max())} of {len(values)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recon.errors import reason
 from recon.io.content import scene_of_parts
 from recon.io.files import fault
 from recon.io.parts import Parts, views_of_file
@@ -40,7 +41,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             names = list(archive)
             return dict.fromkeys(names, np.zeros(0)) if "meta" in names else {name: archive[name] for name in names}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise fault(path, f"is no npz file of plain arrays: {error}") from error
+        raise fault(path, f"is no npz file of plain arrays: {reason(error)}") from error
 
 
 def _plain(path: Path, arrays: dict[str, np.ndarray]) -> Scene:

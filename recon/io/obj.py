@@ -16,6 +16,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from recon.errors import reason, shown
 from recon.io.content import PointCloud, no_cameras, scene_of_points
 from recon.io.files import fault, inside, whole_file
 from recon.io.mtl import MATERIAL, material, materials_of, text_of
@@ -131,7 +132,7 @@ def read(path: Path) -> Scene:
         try:
             content.add(words)
         except (ValueError, OverflowError) as error:
-            raise fault(path, f"has a false line {number}: {text_of(b' '.join(words))[:80]!r}: {error}") from error
+            raise fault(path, f"has a false line {number}: {shown(text_of(b' '.join(words))[:80])}: {reason(error)}") from error
     if not content.places:
         raise fault(path, "is no OBJ file: it has no line that starts with v")
     if min(map(len, content.places)) < 3 or any(len(n) != 3 for n in content.normals) or any(len(t) != 2 for t in content.uvs):

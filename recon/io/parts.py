@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recon.errors import shown
 from recon.io.files import fault
 from recon.lenses import FOCALS, Lens, is_pinhole
 
@@ -50,7 +51,7 @@ def lens_of(path: Path, model: str, params: Sequence[float]) -> Lens | None:
     """The lens of a file, None for a pinhole. Raises FileError for a model that is unknown or has other numbers."""
     numbers = tuple(float(value) for value in params)
     if model not in FOCALS or len(numbers) != FOCALS[model][1] or not np.isfinite(numbers).all():
-        raise fault(path, f"has a lens {model!r} with the numbers {list(numbers)}; known are {', '.join(FOCALS)}")
+        raise fault(path, f"has a lens {shown(model)} with the numbers {list(numbers)}; known are {', '.join(FOCALS)}")
     return None if is_pinhole(model, numbers) else Lens(model=model, params=numbers)
 
 

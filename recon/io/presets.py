@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.io.guard import Guard
 from recon.io.options import Axes, Kind
 from recon.io.table import file_name
@@ -46,7 +46,7 @@ PROGRAMS: dict[str, dict[Kind, Recipe]] = {
 def recipes(program: str) -> dict[Kind, Recipe]:
     """What a program wants. Raises ReconError for an unknown one."""
     if program not in PROGRAMS:
-        raise ReconError(f"unknown program {program!r}; one of: {', '.join(PROGRAMS)}")
+        raise ReconError(f"unknown program {shown(program)}; one of: {', '.join(PROGRAMS)}")
     return PROGRAMS[program]
 
 

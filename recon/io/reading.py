@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING
 
-from recon.errors import FileError, ReconError
+from recon.errors import FileError, ReconError, reason
 from recon.io.files import fault, read_json
 from recon.io.options import Axes
 from recon.io.table import Format, find, named
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # What parsing bytes of a stranger can raise beyond our own checks; `load` makes one clear error of each.
 PARSING = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, EOFError, RecursionError, struct.error, zlib.error,
-    zipfile.BadZipFile, TokenError,  # the header of numpy's arrays is Python
+    zipfile.BadZipFile, NotImplementedError, RuntimeError,  # the last two: archives packed or locked in a way that is not known
+    TokenError, SyntaxError,  # the header of numpy's arrays is Python
 )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def read_unchecked(path: Path, *, as_numbered: bool = False) -> tuple[Format, Sc
     except ReconError as error:
         raise fault(path, str(error).removeprefix(f"{path}: ")) from error
     except PARSING as error:
-        raise fault(path, f"is no readable {entry.name} file: {type(error).__name__}: {error}") from error
+        raise fault(path, f"is no readable {entry.name} file: {reason(error)}") from error
     except MemoryError as error:
         raise fault(path, "needs more memory than there is") from error
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recon.errors import reason, shown
 from recon.io.files import fault, inside, read_json, whole_file, whole_folder
 from recon.io.options import Options
 from recon.io.packing import ROOT_HALF, codebook, from_smallest_three, morton_order, smallest_three
@@ -121,15 +122,15 @@ def read(path: Path) -> Parts:
         def fetch(name: str) -> bytes:
             info = names.get(base + str(name))
             if info is None:
-                raise fault(path, f"lacks the file {name!r}")
+                raise fault(path, f"lacks the file {shown(name)}")
             if info.file_size > MAX_MEMBER or info.file_size > 200 * max(info.compress_size, 100):
-                raise fault(path, f"has the file {name!r} that unpacks from {info.compress_size} to {info.file_size} bytes")
+                raise fault(path, f"has the file {shown(name)} that unpacks from {info.compress_size} to {info.file_size} bytes")
             return archive.read(info)
 
         try:
             return _decode(path, read_json(path, fetch("meta.json")), fetch)
         except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that is not known
-            raise fault(path, f"cannot be unpacked: {error}") from error
+            raise fault(path, f"cannot be unpacked: {reason(error)}") from error
 
 
 def _decode(path: Path, meta: Any, fetch: Fetch) -> Parts:
@@ -139,7 +140,7 @@ def _decode(path: Path, meta: Any, fetch: Fetch) -> Parts:
     shape = meta["means"].get("shape")
     count = meta.get("count") if version == 2 else shape[0] if isinstance(shape, list) and shape else None
     if version not in (1, 2) or not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 1 << 31:
-        raise fault(path, f"is SOG of version {version!r} with {count!r} Gaussians; wanted version 1 or 2")
+        raise fault(path, f"is SOG of version {shown(version)} with {shown(count)} Gaussians; wanted version 1 or 2")
 
     def picture(part: str, number: int, pixels: int = count) -> np.ndarray:
         names = meta[part].get("files")
@@ -182,7 +183,7 @@ def _harmonics(path: Path, meta: dict[str, Any], picture: Callable[..., np.ndarr
         shape = part.get("shape")
         size = shape[1] // 3 if isinstance(shape, list) and len(shape) == 2 and isinstance(shape[1], int) else None
     if size is None or size not in BANDS.values() or len(flat) % (size * PALETTE_COLUMNS):
-        raise fault(path, f"has harmonics of {part.get('bands', part.get('shape'))!r} in {len(flat)} pixels")
+        raise fault(path, f"has harmonics of {shown(part.get('bands', part.get('shape')))} in {len(flat)} pixels")
     flat = flat[:, :3].reshape(-1, size, 3)
     if "codebook" in part:
         table = _numbers(path, part["codebook"], 256)[flat]
@@ -219,4 +220,4 @@ def _pixels(path: Path, name: str, content: bytes, pixels: int) -> np.ndarray:  
                 raise fault(path, f"has the picture {name} of {image.width} x {image.height} in {len(content)} bytes for {pixels} Gaussians")
             return np.asarray(image.convert("RGBA")).reshape(-1, 4)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise fault(path, f"has a broken picture {name}: {error}") from error
+        raise fault(path, f"has a broken picture {name}: {reason(error)}") from error

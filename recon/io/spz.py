@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.errors import ReconError
+from recon.errors import ReconError, reason, shown
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
 from recon.io.packing import ROOT_HALF, from_smallest_three, smallest_three, warn_of_steps
@@ -117,7 +117,7 @@ def parse(path: Path, content: bytes) -> Parts:
     else:
         header = content[:32]
     if len(header) < 16 or header[:4] != b"NGSP":
-        raise fault(path, f"is no spz file: it starts with {header[:4]!r}, wanted b'NGSP'")
+        raise fault(path, f"is no spz file: it starts with {shown(header[:4])}, wanted 'NGSP'")
     version, count, degree, bits = struct.unpack_from("<IIBB", header, 4)
     if version not in (1, 2, 3, 4) or degree > 4 or bits > 23:
         raise fault(path, f"is spz of version {version}, degree {degree}, {bits} fractional bits; wanted 1 to 4, 0 to 4 and 0 to 23")
@@ -144,7 +144,7 @@ def _unpack(path: Path, content: bytes, size: int) -> bytes:
                 file.read(1)  # at the end this checks the sum behind the data
             return out
     except (OSError, EOFError, zlib.error) as error:
-        raise fault(path, f"is cut off or no gzip stream: {error}") from error
+        raise fault(path, f"is cut off or no gzip stream: {reason(error)}") from error
 
 
 def _streams(path: Path, content: bytes, sizes: list[int]) -> list[np.ndarray]:
@@ -166,7 +166,7 @@ def _streams(path: Path, content: bytes, sizes: list[int]) -> list[np.ndarray]:
             with zstd.ZstdDecompressor().stream_reader(content[at : at + packed]) as reader:
                 raw = reader.read(size)
         except zstd.ZstdError as error:
-            raise fault(path, f"has a broken stream {i}: {error}") from error
+            raise fault(path, f"has a broken stream {i}: {reason(error)}") from error
         if len(raw) != size:
             raise fault(path, f"is cut off: stream {i} gives {len(raw)} bytes, wanted {size}")
         out.append(np.frombuffer(raw, np.uint8))

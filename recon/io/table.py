@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.io.files import fault
 from recon.io.options import Axes, Kind
 
@@ -83,7 +83,7 @@ def find(path: Path) -> Format:
 def named(name: str) -> Format:
     """The format called `name`. Raises ReconError."""
     if name not in BY_NAME:
-        raise ReconError(f"unknown format {name!r}; one of: {', '.join(BY_NAME)}")
+        raise ReconError(f"unknown format {shown(name)}; one of: {', '.join(BY_NAME)}")
     return BY_NAME[name]
 
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from recon.errors import shown
 from recon.io.files import fault, inside
 from recon.io.parts import lens_of
 from recon.lenses import Lens
@@ -61,7 +62,7 @@ def _model(path: Path, frame: dict[str, Any]) -> str:
     if frame.get("latlong") is True:
         told = "EQUIRECTANGULAR"
     if told not in MODELS:
-        raise fault(path, f"has the camera_model {told!r}; known are {', '.join(MODELS)}")
+        raise fault(path, f"has the camera_model {shown(told)}; known are {', '.join(MODELS)}")
     return MODELS[told]
 
 
@@ -116,5 +117,5 @@ def _size(path: Path, name: Any) -> tuple[float, float]:
                 with Image.open(file) as image:
                     return image.width, image.height
             except (OSError, ValueError, Image.DecompressionBombError) as error:
-                raise fault(path, f"names the picture {name!r}, which cannot be read") from error
-    raise fault(path, f"says no w and h, and its picture {name!r} is not there")
+                raise fault(path, f"names the picture {shown(name)}, which cannot be read") from error
+    raise fault(path, f"says no w and h, and its picture {shown(name)} is not there")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.errors import listed
+from recon.errors import listed, reason
 from recon.io.files import fault
 from recon.scene import Cameras, Lens, PhotoFile, Scene
 
@@ -153,7 +153,7 @@ def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
         if file.distorted is not None:
             picture = undistort_picture(picture, file.distorted, view.camera)
     except PhotoError as error:
-        raise fault(file.path, f"has changed since it was read: {error}") from error
+        raise fault(file.path, f"has changed since it was read: {reason(error)}") from error
     if picture.shape[:2] != (view.camera.height, view.camera.width):
         raise fault(file.path, f"has changed since it was read: {picture.shape[1]} x {picture.shape[0]} pixels now")
     target.write_bytes(_jpeg(picture))

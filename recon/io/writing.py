@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.io.files import fault
 from recon.io.guard import Guard
 from recon.io.options import Axes, Encoding, Kind, Options
@@ -51,7 +51,7 @@ def save(
     if not 0 < unit_scale < float("inf"):
         raise ReconError(f"unit_scale is {unit_scale}, wanted a positive number")
     if encoding not in ("binary", "big-endian", "ascii"):
-        raise ReconError(f"unknown encoding {encoding!r}; one of: binary, big-endian, ascii")
+        raise ReconError(f"unknown encoding {shown(encoding)}; one of: binary, big-endian, ascii")
     guard = guard or Guard(overwrite=overwrite)
     guard.protect(file.path for file in (scene.images.files if scene.images is not None else ()))
     textured = scene.mesh is not None and scene.mesh.texture is not None
@@ -88,7 +88,7 @@ def _kind(scene: Scene, entry: Format, kind: Kind | None, path: Path) -> Kind:
         raise fault(path, f"cannot be written: {entry.name} files are only read")
     if kind is not None:
         if kind not in entry.writers:
-            raise fault(path, f"cannot hold {kind!r}; {entry.name} files hold: {', '.join(entry.writers)}")
+            raise fault(path, f"cannot hold {shown(kind)}; {entry.name} files hold: {', '.join(entry.writers)}")
         return kind
     if "scene" in entry.writers:
         return "scene"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.errors import ReconError
+from recon.errors import ReconError, reason
 from recon.photos.tones import to_8_bits
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "it is no picture"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return reason(error)
 
 
 def _to_rgb(image: Image, name: str) -> tuple[np.ndarray, np.ndarray | None, str]:

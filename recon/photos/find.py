@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from recon.errors import reason
 from recon.photos.decode import EXTENSIONS, PhotoError
 from recon.scene import PhotoFile
 
@@ -56,7 +57,7 @@ def content_of(file: PhotoFile) -> Path | bytes:
         with zipfile.ZipFile(file.path) as archive:
             return archive.read(file.member)
     except (*BROKEN_ZIP, KeyError) as error:
-        raise PhotoError(f"{file.path} cannot be read as a zip archive: {error}") from error
+        raise PhotoError(f"{file.path} cannot be read as a zip archive: {reason(error)}") from error
 
 
 def _zip_photos(path: Path) -> list[PhotoFile]:
@@ -69,4 +70,4 @@ def _zip_photos(path: Path) -> list[PhotoFile]:
                 raise PhotoError(f"the archive {path} holds {what}, wanted 1 to {MOST_PHOTOS} photos")
             return [PhotoFile(path=str(path), member=e.filename) for e in sorted(entries, key=lambda e: _natural(e.filename))]
     except BROKEN_ZIP as error:
-        raise PhotoError(f"{path} cannot be read as a zip archive: {error}") from error
+        raise PhotoError(f"{path} cannot be read as a zip archive: {reason(error)}") from error

@@ -10,6 +10,7 @@ import base64
 import importlib.util
 import logging
 import random
+import re
 import shutil
 import signal
 import sys
@@ -147,7 +148,7 @@ def fuzz(count: int, seed: int, log: Callable[[str], None] = print) -> int:
                 outcome["read"] += 1
             except FileError as error:
                 outcome["refused"] += 1
-                if "\n" in str(error) or "<_io" in str(error):
+                if "\n" in str(error) or re.search(r"<_io|\bNone\b|\b[A-Z]\w+Error\b|dtype", str(error)):
                     crashes += 1
                     log(f"{seed} {number} {name}: the message {str(error)!r}")
             except BaseException as error:

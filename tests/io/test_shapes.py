@@ -290,7 +290,7 @@ def test_mov(splats, tmp_path):
 
 
 def test_fuzzed_files_of_every_format():
-    """A few thousand of the inputs of fuzz.py; the long run's log lies beside it."""
+    """A few thousand of the inputs of fuzz.py; longer runs are made by hand."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
