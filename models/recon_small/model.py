@@ -14,9 +14,8 @@ from torch import Tensor
 
 from recon.cameras.agreement import agreement
 from recon.cameras.matching import Matcher, MatchKind, choose_pairs, find_matches
-from recon.cameras.pose import Matches
 from recon.cameras.solve import solve
-from recon.models.recon_small.matches import own_descriptors, own_matches
+from recon.models.recon_small.matches import Described, own_descriptors, own_matches
 from recon.models.recon_small.network import ReconSmall
 from recon.models.recon_small.prediction import predict, sight_of
 from recon.photos.grid import resize
@@ -57,7 +56,7 @@ class ReconSmallModel(ReconSmall):
         if len(images) > 1 and matches != "none":
             tell("matches", 0.3)
             pairs = choose_pairs(len(images), prediction.similarity, PAIR_LIMIT)
-            matcher = self.matcher(fine) if matches in ("both", "own") else None
+            matcher = self.matcher(own_descriptors(self, fine)) if matches in ("both", "own") else None
             found = find_matches(fine, pairs, matcher, sift=matches in ("both", "sift"), step=lambda share: tell("matches", 0.3 + 0.4 * share))
         tell("cameras", 0.7)
         placed, bundle = solve(images, fine, sight, found, cameras)
@@ -69,11 +68,6 @@ class ReconSmallModel(ReconSmall):
         tell("done", 1.0)
         return scene
 
-    def matcher(self, images: Images) -> Matcher:
-        """A function of two views that gives their own matches, in pixels of `images`; the descriptors are made once."""
-        descriptors = own_descriptors(self, images)
-
-        def match(i: int, j: int) -> Matches:
-            return own_matches(self, descriptors[i], descriptors[j])
-
-        return match
+    def matcher(self, described: list[Described]) -> Matcher:
+        """A function of two views that gives their own matches, in pixels of the grid that was described."""
+        return lambda i, j: own_matches(self, described[i], described[j])
