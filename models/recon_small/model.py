@@ -59,7 +59,7 @@ class ReconSmallModel(ReconSmall):
             matcher = self.matcher(own_descriptors(self, fine)) if matches in ("both", "own") else None
             found = find_matches(fine, pairs, matcher, sift=matches in ("both", "sift"), step=lambda share: tell("matches", 0.3 + 0.4 * share))
         tell("cameras", 0.7)
-        placed, bundle = solve(images, fine, sight, found, cameras)
+        placed, bundle = solve(images, fine, sight, found, cameras, seed=seed, device=next(self.parameters()).device)
         tell("points", 0.9)
         scene = assemble(
             images, coarse, fine, placed, bundle, log_depth=aligned_log_depth(sight, fine, placed, bundle, seed), confidence=prediction.confidence,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from recon.cameras.bundle import Bundle
 from recon.cameras.depth_scale import depth_scales
@@ -33,7 +34,10 @@ class Placed:
     log_scales: np.ndarray  # [V] of each view's depth
 
 
-def solve(images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None) -> tuple[Placed, Bundle | None]:
+def solve(
+    images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None, *, seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Placed, Bundle | None]:  # fmt: skip
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one.
 
     `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`."""
@@ -50,7 +54,7 @@ def solve(images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Mat
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle = None
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle = place(fine, found, sight, K=K_given, cam_to_world=T_given)
+        bundle = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
