@@ -4,18 +4,6 @@
 #define SHARED(TYPE, NAME) __shared__ TYPE NAME
 #define INFINITY __int_as_float(0x7f800000)
 
-__device__ __forceinline__ unsigned short half_bits(float value) {
-    unsigned short bits;
-    asm("{.reg .f16 h; cvt.rn.f16.f32 h, %1; mov.b16 %0, h;}" : "=h"(bits) : "f"(value));
-    return bits;
-}
-
-__device__ __forceinline__ float half_value(unsigned bits) {
-    float value;
-    asm("{.reg .f16 h; mov.b16 h, %1; cvt.f32.f16 %0, h;}" : "=f"(value) : "h"((unsigned short)bits));
-    return value;
-}
-
 __device__ __forceinline__ float power_of_two(float x) {
     float value;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
@@ -40,6 +28,8 @@ __device__ __forceinline__ T await(T* p) {
     return word;
 }
 #endif
+
+#include "half.cuh"
 
 #include "render_common.cuh"
 

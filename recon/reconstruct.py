@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from recon.scene import Cameras, Images, Scene
 
 MATCHES = ("both", "own", "sift", "none")
+SURFACES = ("sweep", "pointmap")
+PAIRS, PLACES = ("auto", "all", "sequence"), ("held", "all")
 
 
 def pick_device(device: str | None) -> str:
@@ -38,13 +40,17 @@ def check_resolution(resolution: int) -> None:
 def reconstruct(
     photos: Sequence[str | Path] | str | Path | Images, *, model: str | nn.Module = "recon-small", weights: str | Path | None = None,
     cameras: Cameras | None = None, device: str | None = None, matches: Literal["both", "own", "sift", "none"] = "both",
-    resolution: int = 512, progress: Callable[[str, float], None] | None = None, seed: int = 0,
+    surfaces: Literal["sweep", "pointmap"] = "sweep", metric: bool = False, pairs: Literal["auto", "all", "sequence"] = "auto",
+    place: Literal["held", "all"] = "held", resolution: int = 512,
+    progress: Callable[[str, float], None] | None = None, seed: int = 0,
 ) -> Scene:  # fmt: skip
     """The scene of the photos: cameras, pointmaps, Gaussians and tracks, on a pixel grid whose long side is `resolution`.
 
     `photos`: paths, a folder, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
-    `cameras`: known cameras on that grid (NaN where unknown), kept as they are; `matches`: which correspondences place the views, the
-    network's own, SIFT or both; `progress` is told what is done and the share done. Equal seeds give equal scenes on one machine.
+    `cameras`: known cameras on that grid (NaN where unknown), kept as they are, in metres if `metric`; `matches`: which correspondences place the
+    views, the network's own, SIFT or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the
+    network's depth alone; `pairs`: which are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the network's guess of
+    views that nothing holds; `progress` is told what is done and the share done. Equal seeds give equal scenes on one machine.
     Raises ReconError for photos, names, weights or cameras that cannot be used.
     """
     from recon.models import load_model
@@ -53,6 +59,12 @@ def reconstruct(
 
     if matches not in MATCHES:
         raise ReconError(f"unknown matches {matches!r}; one of: {', '.join(MATCHES)}")
+    if pairs not in PAIRS:
+        raise ReconError(f"unknown pairs {pairs!r}; one of: {', '.join(PAIRS)}")
+    if place not in PLACES:
+        raise ReconError(f"unknown place {place!r}; one of: {', '.join(PLACES)}")
+    if surfaces not in SURFACES:
+        raise ReconError(f"unknown surfaces {surfaces!r}; one of: {', '.join(SURFACES)}")
     check_resolution(resolution)
     net = load_model(model, weights=weights, device=pick_device(device)) if isinstance(model, str) else model
     if isinstance(photos, Images):
@@ -67,4 +79,4 @@ def reconstruct(
     import cv2
 
     cv2.setRNGSeed(seed % 2**31)  # RANSAC's draws; nothing else here is random
-    return net(images, cameras=cameras, matches=matches, progress=progress, seed=seed)
+    return net(images, cameras=cameras, matches=matches, surfaces=surfaces, metric=metric, pairs=pairs, place=place, progress=progress, seed=seed)

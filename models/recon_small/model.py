@@ -2,32 +2,38 @@
 
     photos --320 px--> forward: depth, validity, lens prior, fallback pose        (coordinates hold at the trained size)
            --640 px--> descriptors -> matches (+ SIFT) -> relative poses -> bundle (matches gain from resolution)
-    depth of each view scaled to the tracks, unprojected with the cameras, one Gaussian a pixel
+                       descriptors + cameras + pointmap -> plane sweep (recon-mvs): depth of what a second view sees
+    views checked against each other and merged to one layer, unprojected with the cameras, one Gaussian a pixel
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from recon.cameras.agreement import agreement
-from recon.cameras.matching import Matcher, MatchKind, choose_pairs, find_matches
+from recon.cameras.matching import MatchKind, find_matches
+from recon.cameras.pairing import PairChoice, choose_pairs
 from recon.cameras.solve import solve
-from recon.models.recon_small.matches import Described, own_descriptors, own_matches
+from recon.models.recon_mvs.sweep import load_sweeper, sweep
+from recon.models.recon_small.matches import own_descriptors, own_matches
 from recon.models.recon_small.network import ReconSmall
 from recon.models.recon_small.prediction import predict, sight_of
 from recon.photos.grid import resize
 from recon.surfaces.assembly import assemble
 from recon.surfaces.depth_alignment import aligned_log_depth
+from recon.surfaces.depth_maps import CONFIDENCE_OF_ERROR, DepthMaps
+from recon.surfaces.resolve import partners, resolve
 
 if TYPE_CHECKING:
     from recon.models.spec import Progress
     from recon.scene import Cameras, Images, Scene
 
 POINTMAP_LONG_SIDE, MATCH_LONG_SIDE = 320, 640
-PAIR_LIMIT = 150
+SurfaceKind = Literal["sweep", "pointmap"]
+PlaceChoice = Literal["held", "all"]
 
 
 class ReconSmallModel(ReconSmall):
@@ -40,34 +46,46 @@ class ReconSmallModel(ReconSmall):
     @torch.inference_mode()
     def reconstruct(
         self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int = MATCH_LONG_SIDE,
-        pointmap_long_side: int = POINTMAP_LONG_SIDE, progress: Progress | None = None, seed: int = 0,
+        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", metric: bool = False, progress: Progress | None = None,
+        pairs: PairChoice = "auto", place: PlaceChoice = "held", seed: int = 0,
     ) -> Scene:  # fmt: skip
         """The scene of the photos on the grid of `images`.
 
         `cameras` (on the grid of `images`; NaN where unknown) are kept; `matches` says which correspondences place the views.
-        The long sides are the resolutions of the network's two branches.
+        The long sides are the resolutions of the network's two branches. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
+        "pointmap" all depth from this network. `metric`: the unit of `cameras` is a metre.
+        `pairs`: which pairs of views are matched; `place`: "all" keeps the pointmap's guess of views that neither matches nor geometry hold.
         """
         tell = progress or (lambda text, share: None)
         tell("depth", 0.0)
         coarse, fine = resize(images, pointmap_long_side), resize(images, match_long_side)
         prediction = predict(self, coarse)
         sight = sight_of(images, coarse, fine, prediction)
+        several, device = len(images) > 1, next(self.parameters()).device
+        tell("matches", 0.2)
+        descriptors = own_descriptors(self, fine) if several else []
         found = {}
-        if len(images) > 1 and matches != "none":
-            tell("matches", 0.3)
-            pairs = choose_pairs(len(images), prediction.similarity, PAIR_LIMIT)
-            matcher = self.matcher(own_descriptors(self, fine)) if matches in ("both", "own") else None
-            found = find_matches(fine, pairs, matcher, sift=matches in ("both", "sift"), step=lambda share: tell("matches", 0.3 + 0.4 * share))
-        tell("cameras", 0.7)
-        placed, bundle = solve(images, fine, sight, found, cameras, seed=seed, device=next(self.parameters()).device)
-        tell("points", 0.9)
-        scene = assemble(
-            images, coarse, fine, placed, bundle, log_depth=aligned_log_depth(sight, fine, placed, bundle, seed), confidence=prediction.confidence,
-            valid=prediction.valid, corrections=prediction.gaussians, report={"agreement": agreement(sight, fine, placed, bundle)},
+        if several and matches != "none":
+            chosen = choose_pairs(prediction.similarity, pairs)
+            matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
+            step = lambda share: tell("matches", 0.2 + 0.3 * share)
+            found = find_matches(fine, chosen, matcher, sift=matches in ("both", "sift"), step=step, device=device)
+        tell("cameras", 0.5)
+        placed, bundle = solve(images, fine, sight, found, cameras, guess=place == "all" or matches == "none", seed=seed, device=device)
+        maps = DepthMaps(
+            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=CONFIDENCE_OF_ERROR / prediction.confidence,
+            valid=prediction.valid, seen=torch.zeros_like(prediction.valid, dtype=torch.bool), corrections=prediction.gaussians,
         )  # fmt: skip
+        grid, checked = coarse, [[] for _ in range(len(images))]
+        if several and surfaces == "sweep":
+            tell("surfaces", 0.6)
+            prior, grid = maps.moved(coarse, fine), fine
+            sweeper, step = load_sweeper(str(next(self.parameters()).device)), lambda share: tell("surfaces", 0.6 + 0.3 * share)
+            swept, sources = sweep(sweeper, fine, descriptors, self.scales(), placed, bundle, prior, step=step)
+            checked = partners(sources)
+            maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
+        tell("points", 0.9)
+        report = {"agreement": agreement(sight, fine, placed, bundle)}
+        scene = assemble(images, grid, fine, placed, bundle, maps, checked, metric=metric, report=report)
         tell("done", 1.0)
         return scene
-
-    def matcher(self, described: list[Described]) -> Matcher:
-        """A function of two views that gives their own matches, in pixels of the grid that was described."""
-        return lambda i, j: own_matches(self, described[i], described[j])

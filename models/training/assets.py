@@ -1,4 +1,4 @@
-"""Contains the textures and meshes that training scenes are made of: packing, loading, and noise where there are none.
+"""Contains the textures and meshes that training scenes are made of: packing, loading, and joining them with those that are drawn from a seed.
 
 A pack is an .npz. Textures: `tex_webp` uint8 (WebP files one after the other), `tex_off` [n + 1] their offsets. Meshes also hold `verts` [V, 3] and
 `uvs` [V, 2] float16, `faces` [F, 3] and `face_mat` [F] uint16 (local to the mesh), `mats` [M, 4] int16 (texture or -1, r, g, b), and the ranges
@@ -17,9 +17,12 @@ from torch.nn import functional as F
 
 from recon.errors import ReconError
 from recon.models.training.dice import Dice
+from recon.models.training.drawn_textures import SIDE, leaf_textures, noise_textures, plain_textures
+from recon.models.training.fine_structures import FineMeshes
 from recon.models.training.objects import MeshBounds
+from recon.models.training.procedural_meshes import LEAF_TEXTURES, Role, procedural_pack
 
-SIDE, LEVELS = 256, 6
+LEVELS, PLAIN_TEXTURES, OF_EACH_MAKER = 6, 32, 12
 # in the order of the kernels' mesh arguments (MESH_ARGUMENTS in cuda/scene.cu)
 MESH_KEYS = {"verts": np.float32, "uvs": np.float32, "faces": np.uint16, "face_mat": np.uint16, "mats": np.int16,
              "mesh_v": np.int32, "mesh_f": np.int32, "mesh_m": np.int32}  # fmt: skip
@@ -30,10 +33,12 @@ LEAST_FACES, MOST_FACES = 12, 6000
 class Assets:
     """What the kernels read: textures with their mip levels one after the other, scene textures first, and the meshes."""
 
-    textures: Tensor  # [n, texels, 3] uint8
+    textures: Tensor  # [n, texels, 3] uint8; plain ones last
     scene_textures: int  # how many of them are free for primitives; a mesh's texture k is number scene_textures + k
     meshes: dict[str, Tensor]  # by the pack's keys
-    bounds: MeshBounds
+    plain: Tensor  # [PLAIN_TEXTURES] numbers of the textures of one colour
+    bounds: MeshBounds  # of the pack's meshes
+    fine: FineMeshes  # the procedural ones
     most_faces: int
 
 
@@ -44,17 +49,6 @@ def mip_levels(textures: Tensor) -> Tensor:  # [n, 256, 256, 3] uint8 -> [n, tex
         x = F.avg_pool2d(x, 2)
         levels.append(x.round().byte().permute(0, 2, 3, 1).flatten(1, 2))
     return torch.cat(levels, 1)
-
-
-def noise_textures(dice: Dice, count: int) -> Tensor:  # [count, 256, 256, 3] uint8
-    """Coloured noise of several octaves with sharp patches: enough to match on where no pictures are at hand."""
-    x = torch.zeros(count, 3, SIDE, SIDE, device=dice.device)
-    for octave in range(2, 8):
-        grid = dice.uniform(-1, 1, count, 3, 2**octave, 2**octave)
-        mode = "nearest" if octave % 3 == 0 else "bicubic"
-        x += F.interpolate(grid, size=(SIDE, SIDE), mode=mode) * dice.uniform(0.2, 1, count, 1, 1, 1) * 0.75 ** (octave - 2)
-    colour = dice.uniform(0.2, 0.8, count, 3, 1, 1)
-    return ((colour + 0.25 * x).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)
 
 
 def decode(buffer: np.ndarray) -> np.ndarray:  # [256, 256, 3] uint8 RGB
@@ -104,28 +98,46 @@ def crossed_boards() -> dict[str, np.ndarray]:
             "mesh_v": np.array([[0, 12]]), "mesh_f": np.array([[0, 12]]), "mesh_m": np.array([[0, 1]])}  # fmt: skip
 
 
+def join(first: dict[str, np.ndarray], second: dict[str, np.ndarray], textures: int) -> dict[str, np.ndarray]:
+    """Two packs' meshes as one pack; `textures`: how many the first has."""
+    moved = dict(second)
+    moved["mats"] = np.array(second["mats"], np.int16)
+    moved["mats"][moved["mats"][:, 0] >= 0, 0] += textures
+    for key, rows in (("mesh_v", "verts"), ("mesh_f", "faces"), ("mesh_m", "mats")):
+        moved[key] = second[key] + len(first[rows])
+    return {key: np.concatenate([first[key], moved[key]]) for key in MESH_KEYS}
+
+
 def load_assets(device: str | torch.device, textures: Path | None = None, meshes: Path | None = None, *, noise: int = 64, seed: int = 0) -> Assets:
-    """The packs on a device; noise textures and crossed boards stand in for a pack that is not given.
+    """The packs on a device, joined by plants and thin things from the seed; noise textures and crossed boards stand in for a pack that is not given.
 
     Raises ReconError for a pack without its keys.
     """
-    noisy = textures is None
-    pictures = noise_textures(Dice(seed, device), noise) if noisy else read_textures(open_pack(textures, ("tex_webp", "tex_off"))).to(device)
+    dice = Dice(seed, device)
+    pictures = noise_textures(dice, noise) if textures is None else read_textures(open_pack(textures, ("tex_webp", "tex_off"))).to(device)
     raw: dict[str, np.ndarray] = crossed_boards()
     every = [pictures]
     if meshes is not None:
         pack = open_pack(meshes, (*MESH_KEYS, "tex_webp", "tex_off"))
         raw = {key: pack[key] for key in MESH_KEYS}
         every.append(read_textures(pack).to(device))
+    solid = len(raw["mesh_f"])
+    fine, roles = procedural_pack(seed, OF_EACH_MAKER)
+    raw = join(raw, fine, sum(len(p) for p in every[1:]))
+    every += [leaf_textures(dice, LEAF_TEXTURES), plain_textures(dice, PLAIN_TEXTURES)]
     tables = {key: torch.from_numpy(np.ascontiguousarray(raw[key].astype(kind))).to(device) for key, kind in MESH_KEYS.items()}
     faces = raw["mesh_f"][:, 1].astype(int) - raw["mesh_f"][:, 0]
-    usable = np.flatnonzero((faces >= LEAST_FACES) & (faces <= MOST_FACES))
+    usable = np.flatnonzero((faces[:solid] >= LEAST_FACES) & (faces[:solid] <= MOST_FACES))
     vertices = raw["verts"].astype(np.float32)
     lowest = np.array([vertices[a:b, 1].min() for a, b in raw["mesh_v"]], np.float32)
-    bounds = MeshBounds(usable=torch.from_numpy(usable).to(device), lowest=torch.from_numpy(lowest).to(device))
+    half = np.array([np.abs(vertices[a:b]).max(0) for a, b in raw["mesh_v"]], np.float32)
+    here = lambda x: torch.from_numpy(x).to(device)
+    packed = torch.cat([mip_levels(p) for p in every]).contiguous()
     return Assets(
-        textures=torch.cat([mip_levels(p) for p in every]).contiguous(), scene_textures=len(pictures), meshes=tables, bounds=bounds,
-        most_faces=int(faces[usable].max()),
+        textures=packed, scene_textures=len(pictures), meshes=tables, plain=torch.arange(len(packed) - PLAIN_TEXTURES, len(packed), device=device),
+        bounds=MeshBounds(usable=here(usable), lowest=here(lowest)),
+        fine=FineMeshes(of_role=[here(solid + np.flatnonzero(roles == role)) for role in Role], half=here(half)),
+        most_faces=int(max(faces[usable].max(), faces[solid:].max())),
     )  # fmt: skip
 
 

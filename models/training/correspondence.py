@@ -33,13 +33,13 @@ def pixel_centres(height: int, width: int, device: torch.device) -> tuple[Tensor
     return x, y
 
 
-def cell_depth(depth: Tensor) -> tuple[Tensor, Tensor]:  # [B, V, H, W] -> [B, V, h8, w8] and bool
-    """Depth at the centres of the stride-8 cells, which lie between four pixels, and where those four see one surface.
+def cell_depth(depth: Tensor, stride: int = COARSE_STRIDE) -> tuple[Tensor, Tensor]:  # [B, V, H, W] -> [B, V, h, w] and bool
+    """Depth at the centres of the cells, which lie between four pixels, and where those four see one surface.
 
     1/z is linear in the image of a plane, so that the mean of the four inverses is exact there.
     """
-    a = COARSE_STRIDE // 2 - 1
-    four = torch.stack([depth[..., a + i :: COARSE_STRIDE, a + j :: COARSE_STRIDE] for i in (0, 1) for j in (0, 1)])
+    a = stride // 2 - 1
+    four = torch.stack([depth[..., a + i :: stride, a + j :: stride] for i in (0, 1) for j in (0, 1)])
     some = four.clamp(min=1e-6)
     return 1 / (1 / some).mean(0), (four.amin(0) > 0) & (some.amax(0) < SMOOTH * some.amin(0))
 

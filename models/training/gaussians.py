@@ -14,6 +14,7 @@ from recon.models.recon_small.network import COARSE_STRIDE, ReconSmall
 from recon.models.training.correspondence import correspond
 from recon.models.training.generator import SceneGenerator, Views
 from recon.models.training.photometrics import expose
+from recon.models.training.viewpoints import camera_matrices
 from recon.render import render
 from recon.scene import Cameras, Gaussians
 from recon.surfaces.pixel_gaussians import pixel_gaussians
@@ -23,10 +24,7 @@ LEAST_SEEN = 0.2  # share of the third view that the first two must see
 
 def scene_cameras(rows: Tensor, height: int, width: int) -> Cameras:  # [V, 16] of draw_cameras
     """The same cameras in the project's types."""
-    T = torch.eye(4, device=rows.device).repeat(len(rows), 1, 1)
-    T[:, :3, :3], T[:, :3, 3] = rows[:, :9].unflatten(-1, (3, 3)), rows[:, 9:12]
-    K = torch.eye(3, device=rows.device).repeat(len(rows), 1, 1)
-    K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2] = rows[:, 12:16].T
+    K, T = camera_matrices(rows)
     return Cameras(K=K, cam_to_world=T, width=width, height=height)
 
 

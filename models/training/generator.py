@@ -10,13 +10,16 @@ from torch import Tensor
 from recon.models.training.assets import MESH_KEYS, Assets
 from recon.models.training.correspondence import correspond, pixel_centres, to_reference, unproject
 from recon.models.training.dice import Dice
+from recon.models.training.fine_structures import FINE, draw_fine
 from recon.models.training.objects import INSTANCES, PRIMITIVES, clear_cameras, draw_instances, draw_primitives
 from recon.models.training.photometrics import develop, expose
 from recon.models.training.places import draw_lights, draw_places
+from recon.models.training.plain_rooms import fit_out_rooms, paint_plain
 from recon.models.training.scene_kernels import draw_meshes, shade_scenes
 from recon.models.training.viewpoints import draw_cameras
 
 FARTHEST = 150.0  # depth beyond it counts as background
+ALL_INSTANCES = INSTANCES + FINE
 LEAST_SHARE = 0.03  # of the pixels must see something, else the scene is left out of the losses
 
 
@@ -35,7 +38,7 @@ class SceneTables:
     """B scenes as the rows that the kernels read."""
 
     primitives: Tensor  # [B, PRIMITIVES, PRIMITIVE_COLUMNS]
-    instances: Tensor  # [B, INSTANCES, INSTANCE_COLUMNS]
+    instances: Tensor  # [B, ALL_INSTANCES, INSTANCE_COLUMNS]
     cameras: Tensor  # [B, V, 16]
     lights: Tensor  # [B, LIGHT_COLUMNS]
 
@@ -47,6 +50,12 @@ def draw_tables(dice: Dice, assets: Assets, scenes: int, views: int, height: int
     primitives = draw_primitives(dice, places, assets.scene_textures)
     instances = draw_instances(dice, places, assets.bounds, assets.scene_textures)
     clear_cameras(primitives, instances, cameras[..., 9:12])
+    fine = draw_fine(dice, places, cameras, assets.fine, assets.scene_textures, instances.shape[-1])
+    alone = places.single & (fine[..., 0] >= 0).any(-1)  # a plant or a chair is the single object
+    instances[..., 0] = torch.where(alone[:, None], -1.0, instances[..., 0])
+    instances = torch.cat([instances, fine], 1)
+    paint_plain(dice, places, primitives, instances, assets.plain)
+    fit_out_rooms(dice, places, primitives, assets.plain)
     return SceneTables(primitives=primitives, instances=instances, cameras=cameras, lights=draw_lights(dice, places, assets.scene_textures))
 
 
@@ -57,14 +66,14 @@ def render_tables(tables: SceneTables, assets: Assets, height: int, width: int) 
     keys = torch.full((scenes, views, height, width), -1, dtype=torch.int64, device=device)
     meshes = [assets.meshes[k] for k in MESH_KEYS]  # the order of the kernels' arguments
     draw_meshes(
-        [tables.instances, tables.cameras, *meshes, keys, scenes, INSTANCES, assets.most_faces, views, height, width],
-        triangles=assets.most_faces, scenes=scenes, instances=INSTANCES,
+        [tables.instances, tables.cameras, *meshes, keys, scenes, ALL_INSTANCES, assets.most_faces, views, height, width],
+        triangles=assets.most_faces, scenes=scenes, instances=ALL_INSTANCES,
     )  # fmt: skip
     color, normal = (torch.empty(scenes, views, height, width, 3, device=device) for _ in range(2))
     depth = torch.empty(scenes, views, height, width, device=device)
     shade_scenes(
         [tables.primitives, tables.instances, tables.cameras, tables.lights, *meshes, assets.textures, keys, color, depth, normal,
-         scenes, PRIMITIVES, INSTANCES, assets.scene_textures, views, height, width],
+         scenes, PRIMITIVES, ALL_INSTANCES, assets.scene_textures, views, height, width],
         pixels=views * height * width, scenes=scenes, primitives=PRIMITIVES,
     )  # fmt: skip
     return Views(color=color, depth=depth, normal=normal, cameras=tables.cameras)

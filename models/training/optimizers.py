@@ -1,5 +1,7 @@
 """Contains the optimisers: Muon for matrices inside the blocks, AdamW for the rest."""
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ def orthogonalise(x: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised; update size matched to AdamW's (0.2 sqrt(longest side)); qkv matrices as three."""
+    """Momentum, orthogonalised; update size matched to AdamW's (0.2 sqrt(longest side)); kernels as matrices, qkv matrices as three."""
 
     def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.05) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
@@ -24,28 +26,30 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-            for p in group["params"]:
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(state["momentum"], group["momentum"])
-                parts = 3 if p.shape[0] == 3 * p.shape[1] else 1
-                for weight, step in zip(p.chunk(parts), update.chunk(parts), strict=True):
-                    by_shape.setdefault(step.shape, []).append((weight, step))
+            weights = [p for p in group["params"] if p.grad is not None]
+            gradients = [p.grad for p in weights]
+            for p in weights:
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            momenta = [self.state[p]["momentum"] for p in weights]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+            updates = torch._foreach_lerp(gradients, momenta, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for p, update in zip(weights, updates, strict=True):
+                parts = 3 if p.ndim == 2 and p.shape[0] == 3 * p.shape[1] else 1
+                for weight, step in zip(p.chunk(parts), update.flatten(1).chunk(parts), strict=True):
+                    by_shape[step.shape].append((weight, step))
             for shape, items in by_shape.items():
                 directions = orthogonalise(torch.stack([step for _, step in items]))
-                size = 0.2 * max(shape) ** 0.5
-                for (weight, _), direction in zip(items, directions, strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"] * size)
+                chosen = [weight for weight, _ in items]
+                steps = [direction.view_as(weight) for weight, direction in zip(chosen, directions, strict=True)]
+                torch._foreach_add_(chosen, steps, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def build_optimizers(net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the 2-D weights of the transformer blocks, AdamW (0.9, 0.95) for everything else."""
-    blocks = ("encoder.", "frame.", "joint.")
-    matrices = [p for n, p in net.named_parameters() if p.ndim == 2 and n.startswith(blocks)]
+def build_optimizers(net: nn.Module, matrices: list[nn.Parameter], lr: float, weight_decay: float = 0.05) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices and kernels named, AdamW (0.9, 0.95) for all other parameters."""
     chosen = {id(p) for p in matrices}
     rest = [p for p in net.parameters() if id(p) not in chosen]
     fused = next(net.parameters()).is_cuda
-    return [Muon(matrices, lr), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=0.05, fused=fused)]
+    return [Muon(matrices, lr, weight_decay=weight_decay), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay, fused=fused)]

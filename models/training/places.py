@@ -18,6 +18,7 @@ class Places:
     single: Tensor  # [B] bool: one object in the middle, seen all round
     wall: Tensor  # [B] bool: a facade with what hangs on it, seen from +z
     plain: Tensor  # [B] bool: before one colour
+    bare: Tensor  # [B] bool: painted, without texture
     room: Tensor  # [B, 3] half sizes of the room
     radius: Tensor  # [B] of the interesting part outdoors
     floor: Tensor  # [B] y
@@ -28,16 +29,21 @@ class Places:
 
 
 def draw_places(dice: Dice, count: int) -> Places:
-    """35 % rooms, 25 % outdoors, 15 % walls, 25 % single objects, of which most stand before a plain background."""
+    """35 % rooms, 25 % outdoors, 15 % walls, 25 % single objects, of which most stand before a plain background.
+
+    30 % of the rooms and 10 % of the rest are bare.
+    """
     kind = dice.uniform(0, 1, count)
     indoor, wall, single = kind < 0.35, (kind > 0.6) & (kind < 0.75), kind > 0.75
     room = torch.stack([dice.uniform(1.5, 4, count), dice.uniform(1.2, 2, count), dice.uniform(1.5, 4, count)], -1)
     radius = torch.where(single, dice.uniform(0.7, 1.1, count), dice.uniform(1.2, 3.2, count))
     box = lambda *half: torch.tensor(half, device=dice.device)
     spread = torch.where(wall[:, None], box(1.2, 0.8, 0.06), torch.where(single[:, None], box(0.15, 0.075, 0.15), box(1.0, 0.5, 1.0)))
+    bare = dice.uniform(0, 1, count) < torch.where(indoor, 0.3, 0.1)
     return Places(
         indoor=indoor, single=single, wall=wall, plain=single & dice.chance(0.75, count) | ~indoor & ~single & dice.chance(0.1, count), room=room,
-        radius=radius, floor=torch.where(indoor, -room[:, 1], 0.0), extent=torch.where(indoor[:, None], room * 0.85, radius[:, None] * spread),
+        bare=bare, radius=radius,
+        floor=torch.where(indoor, -room[:, 1], 0.0), extent=torch.where(indoor[:, None], room * 0.85, radius[:, None] * spread),
     )  # fmt: skip
 
 

@@ -1,27 +1,39 @@
-"""Contains one training run from the command line's options: devices, assets, generator, loop."""
+"""Contains one training run from the command line's options: devices, assets, generator, task, loop."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
+from recon import weights
 from recon.errors import ReconError
+from recon.models.recon_mvs.network import ReconMVS
 from recon.models.recon_small.network import PATCH, ReconSmall
+from recon.models.training import recon_mvs, recon_small
 from recon.models.training.assets import load_assets
 from recon.models.training.gaussians import train_gaussian_head
 from recon.models.training.generator import SceneGenerator
-from recon.models.training.train import TrainOptions, train
-from recon.weights import load_into
+from recon.models.training.recon_mvs import ReconMVSTask
+from recon.models.training.recon_small import ReconSmallTask
+from recon.models.training.train import Task, TrainOptions, train
+
+Network = Literal["recon-small", "recon-mvs"]
+DEFAULTS: dict[Network, TrainOptions] = {"recon-small": recon_small.DEFAULTS, "recon-mvs": recon_mvs.DEFAULTS}
 
 
-def run(options: TrainOptions, *, textures: Path | None, meshes: Path | None, start: str | Path | None, device: str) -> None:
-    """Trains recon-small and leaves packed weights in options.save; under torchrun one process a GPU.
+def run(
+    network: Network, options: TrainOptions, *, textures: Path | None, meshes: Path | None, begin_from: str | Path | None, device: str
+) -> None:
+    """Trains a network and leaves packed weights in options.save; under torchrun one process a GPU.
 
-    `start`: weights to go on from, None for random ones. Raises ReconError for packs and weights that cannot be used.
+    `begin_from`: weights to go on from, None for random ones. recon-mvs reads the packaged recon-small, which is held. Raises ReconError for packs
+    and weights that cannot be used.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if world > 1:
@@ -32,22 +44,37 @@ def run(options: TrainOptions, *, textures: Path | None, meshes: Path | None, st
         dist.init_process_group("nccl")
     torch.set_float32_matmul_precision("high")
     torch.manual_seed(options.seed)  # the same random weights on every GPU
-    net = ReconSmall().to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] the convolutions run a fifth faster
-    if start is not None:
-        load_into(net, start)
+    net = on_device(ReconSmall() if network == "recon-small" else ReconMVS(), begin_from, device)
+    seed = options.seed * 1000 + rank + round(options.done_minutes * 7919)  # a run that goes on sees other scenes
+    generator = SceneGenerator(load_assets(device, textures, meshes), seed=seed, device=device)
+    torch.manual_seed(seed)  # the losses draw windows
     options.save.parent.mkdir(parents=True, exist_ok=True)
-    generator = SceneGenerator(load_assets(device, textures, meshes), seed=options.seed * 1000 + rank, device=device)
-    torch.manual_seed(options.seed * 1000 + rank)  # the losses draw windows
-    generate = lambda s: generator.batch(s.scenes, s.views, s.height, s.width)
-    train(net, generate, options)
+    train(build_task(net, generator), options)
     if world > 1:
         dist.destroy_process_group()
 
 
-def run_gaussians(options: TrainOptions, *, textures: Path | None, meshes: Path | None, start: str | Path, device: str) -> None:
-    """Trains the Gaussian head of the weights in `start` alone, on pictures of 4:3 with about min(options.sides)^2 pixels; one process."""
+def on_device(net: ReconSmall | ReconMVS, path: str | Path | None, device: str) -> ReconSmall | ReconMVS:
+    """The network with the weights of a file, in the layout in which its convolutions run fastest."""
+    if path is not None:
+        weights.load_into(net, path)
+    return net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a fifth faster)
+
+
+def build_task(net: nn.Module, generator: SceneGenerator) -> Task:
+    """How this network is trained."""
+    if isinstance(net, ReconMVS):
+        small = on_device(ReconSmall(), weights.packaged("recon-small.safetensors"), str(generator.dice.device))
+        assert isinstance(small, ReconSmall)
+        return ReconMVSTask(net, small, generator)
+    assert isinstance(net, ReconSmall), type(net)
+    return ReconSmallTask(net, generator)
+
+
+def run_gaussians(options: TrainOptions, *, textures: Path | None, meshes: Path | None, begin_from: str | Path, device: str) -> None:
+    """Trains the Gaussian head of recon-small alone, on pictures of 4:3 with about min(options.sides)^2 pixels; one process."""
     net = ReconSmall().to(device)
-    load_into(net, start)
+    weights.load_into(net, begin_from)
     options.save.parent.mkdir(parents=True, exist_ok=True)
     generator = SceneGenerator(load_assets(device, textures, meshes), seed=options.seed, device=device)
     width, height = (max(2, round(min(options.sides) * factor / PATCH)) * PATCH for factor in (math.sqrt(4 / 3), math.sqrt(3 / 4)))

@@ -8,21 +8,19 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from recon.models.recon_small.network import PATCH, ReconSmall
-from recon.models.training.losses import total_loss
-from recon.models.training.optimizers import build_optimizers
-
 log = logging.getLogger(__name__)
-Batch = dict[str, Any]
+MULTIPLE = 16  # of which heights and widths are made
+RECORD_EVERY, STOP_EVERY = 25, 10  # steps
+MOST_BROKEN = 20  # steps in a row without a finite gradient end the run
 ASPECTS = (1.0, 4 / 3, 3 / 4, 3 / 2, 2 / 3, 16 / 9, 9 / 16)
 ASPECT_SHARE = (0.3, 0.25, 0.15, 0.1, 0.08, 0.07, 0.05)
 
@@ -31,7 +29,7 @@ ASPECT_SHARE = (0.3, 0.25, 0.15, 0.1, 0.08, 0.07, 0.05)
 class TrainOptions:
     """One run of the loop. The cosine runs over total_minutes, of which done_minutes were trained before."""
 
-    minutes: float
+    minutes: float = 10.0
     done_minutes: float = 0.0
     total_minutes: float = 0.0  # 0: this run is all there is
     sides: tuple[int, ...] = (224,)  # pictures have about side^2 pixels, whatever their aspect; one is drawn a step
@@ -40,9 +38,10 @@ class TrainOptions:
     lr: float = 1e-3
     warmup: int = 200
     ema_steps: int = 300  # the average reaches back about so far
+    longest_gradient: float = 1.0  # its norm is clipped to this
     compile: bool = True
     seed: int = 0
-    save: Path = Path("recon_small_train.safetensors")
+    save: Path = Path("trained.safetensors")
     log: Path = Path("train.jsonl")
 
 
@@ -56,6 +55,35 @@ class BatchShape:
     width: int
 
 
+class Task(Protocol):
+    """What is trained: a network, its batches and its loss."""
+
+    @property
+    def net(self) -> nn.Module:
+        """The network whose parameters are trained."""
+        ...
+
+    def optimizers(self, lr: float) -> list[torch.optim.Optimizer]:
+        """Optimisers of all its parameters."""
+        ...
+
+    def compile(self) -> None:
+        """Compiles what gains most from it."""
+        ...
+
+    def batch(self, shape: BatchShape) -> Any:
+        """New scenes; made without gradients."""
+        ...
+
+    def forward(self, batch: Any) -> Any:
+        """What the network says of a batch; run under bf16 autocast on a GPU."""
+        ...
+
+    def loss(self, out: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of that and its parts, by name, for the log."""
+        ...
+
+
 def batch_shapes(options: TrainOptions) -> Iterator[BatchShape]:
     """Endless shapes: random views and aspect, equal numbers of pixels; the same on every GPU, so that no one waits."""
     draw = random.Random(options.seed)
@@ -63,7 +91,7 @@ def batch_shapes(options: TrainOptions) -> Iterator[BatchShape]:
         views = draw.choice(options.views)
         aspect = draw.choices(ASPECTS, ASPECT_SHARE)[0]
         side = draw.choice(options.sides)
-        width, height = (max(2, round(side * a / PATCH)) * PATCH for a in (math.sqrt(aspect), math.sqrt(1 / aspect)))
+        width, height = (max(2, round(side * a / MULTIPLE)) * MULTIPLE for a in (math.sqrt(aspect), math.sqrt(1 / aspect)))
         yield BatchShape(scenes=max(1, options.pixels // (views * height * width)), views=views, height=height, width=width)
 
 
@@ -116,57 +144,56 @@ def save_average(net: nn.Module, average: Average, path: Path) -> None:
     average.swap()
 
 
-def compile_blocks(net: ReconSmall) -> None:
-    """Compiles the transformer blocks alone, once for all shapes: nearly all of the gain at a tenth of the compile time."""
-    for stack in (net.encoder, net.frame, net.joint):
-        for block in stack:
-            block.compile(dynamic=True)
+def train(task: Task, options: TrainOptions) -> None:
+    """Trains task.net in place until the time is up; at the end it holds the EMA weights, which are also in options.save.
 
-
-def train(net: ReconSmall, generate: Callable[[BatchShape], Batch], options: TrainOptions) -> None:
-    """Trains net in place until the time is up; at the end it holds the EMA weights, which are also in options.save."""
+    RuntimeError when the gradient is not finite many times in a row; single such steps are left out.
+    """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    parameters = list(net.parameters())
+    parameters = list(task.net.parameters())
     device = parameters[0].device
-    optimizers = build_optimizers(net, options.lr)
-    average = Average(net, options.ema_steps)
+    optimizers = task.optimizers(options.lr)
+    average = Average(task.net, options.ema_steps)
     if options.compile:
-        compile_blocks(net)
+        task.compile()
     start = saved = time.monotonic()
-    images = 0
+    images = broken = 0
     for step, shape in enumerate(batch_shapes(options)):
         elapsed = (time.monotonic() - start) / 60
-        if step % 20 == 0 and agreed(elapsed >= options.minutes, world, device):
+        if step % STOP_EVERY == 0 and agreed(elapsed >= options.minutes, world, device):
             break
         rate = learning_rate(options, step, elapsed)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-        batch = generate(shape)
+        with torch.no_grad():
+            batch = task.batch(shape)
         with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            out = net(batch["images"])
-        loss, parts = total_loss(net, out, batch)
+            out = task.forward(batch)
+        loss, parts = task.loss(out, batch)
         loss.backward()
         if world > 1:
             average_gradients(parameters, world)
-        norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], 1.0)
-        if step % 50 == 0 and not torch.isfinite(norm):
-            raise RuntimeError(f"gradient is not finite at step {step}")
-        for optimizer in optimizers:
-            optimizer.step()
-        average.update()
+        norm = nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], options.longest_gradient)
+        if torch.isfinite(norm):
+            broken = 0
+            for optimizer in optimizers:
+                optimizer.step()
+            average.update()
+        elif (broken := broken + 1) > MOST_BROKEN:
+            raise RuntimeError(f"no finite gradient in {broken} steps up to step {step}")
         images += shape.scenes * shape.views
-        if rank == 0 and step % 50 == 0:
+        if rank == 0 and step % RECORD_EVERY == 0:
             record(options.log, step, elapsed, rate, images * world, norm, shape, parts)
         if rank == 0 and time.monotonic() - saved > 60:
-            save_average(net, average, options.save)
+            save_average(task.net, average, options.save)
             saved = time.monotonic()
     average.swap()
     if rank == 0:
         from recon.weights import pack
 
-        pack(net.state_dict(), options.save)
+        pack(task.net.state_dict(), options.save)
 
 
 def agreed(stop: bool, world: int, device: torch.device) -> bool:
@@ -181,6 +208,8 @@ def agreed(stop: bool, world: int, device: torch.device) -> bool:
 def record(path: Path, step: int, minutes: float, rate: float, images: int, norm: Tensor, shape: BatchShape, parts: dict[str, Tensor]) -> None:
     """One line of json in the log."""
     row: dict[str, Any] = {"step": step, "minutes": round(minutes, 2), "lr": round(rate, 6), "images": images, "norm": round(norm.item(), 3)}
+    if torch.cuda.is_available():
+        row["gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
     row |= {"views": shape.views, "height": shape.height, "width": shape.width} | {k: round(v.item(), 4) for k, v in parts.items()}
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")

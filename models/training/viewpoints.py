@@ -46,7 +46,8 @@ def walk(dice: Dice, places: Places, views: int) -> tuple[Tensor, Tensor]:  # po
     position = torch.maximum(torch.minimum(start + step, limit), -limit)
     across = dice.uniform(-1, 1, count, 1, 3) * places.room[:, None] * 0.5 - start * 0.6
     anywhere = start + 2 * F.normalize(dice.normal(count, 1, 3) * torch.tensor([1.0, 0.3, 1.0], device=dice.device), dim=-1)
-    target = torch.where(dice.chance(0.35, count, 1, 1), anywhere, across)
+    aimless = dice.chance(0.35, count, 1, 1) & ~places.bare[:, None, None]  # at a bare wall there is nothing to learn from
+    target = torch.where(aimless, anywhere, across)
     return position, target + dice.normal(count, views, 3) * dice.uniform(0, 0.35, count, 1, 1)
 
 
@@ -87,3 +88,13 @@ def draw_cameras(dice: Dice, places: Places, views: int, height: int, width: int
     centre = torch.tensor([width / 2, height / 2], device=dice.device) + dice.normal(count, views, 2) * 0.012 * max(height, width)
     R = look_at(position, target, roll)
     return torch.cat([R.flatten(2), position, focal[..., None], focal[..., None], centre], -1).contiguous()
+
+
+def camera_matrices(rows: Tensor) -> tuple[Tensor, Tensor]:  # [..., 16] -> [..., 3, 3], [..., 4, 4]
+    """K in pixels and cam_to_world of the rows of draw_cameras."""
+    shape = rows.shape[:-1]
+    K = torch.eye(3, device=rows.device).repeat(*shape, 1, 1)
+    K[..., 0, 0], K[..., 1, 1], K[..., 0, 2], K[..., 1, 2] = rows[..., 12:16].unbind(-1)
+    cam_to_world = torch.eye(4, device=rows.device).repeat(*shape, 1, 1)
+    cam_to_world[..., :3, :3], cam_to_world[..., :3, 3] = rows[..., :9].unflatten(-1, (3, 3)), rows[..., 9:12]
+    return K, cam_to_world

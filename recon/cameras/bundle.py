@@ -13,12 +13,12 @@ import torch
 
 from recon.cameras.adjustment import Rig, reprojection_errors
 from recon.cameras.growth import Growing, Options, grow
+from recon.cameras.pairing import Pair
 from recon.cameras.pose import Matches, RelativePose
 from recon.cameras.tracks import Observations, build_tracks
 
 LEAST_CONFIDENCE = 0.02  # of a pair whose matches make tracks
 STARTS = 3  # pairs that growth is tried from
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from recon.cameras.bundle import Bundle, Pair, common_focal, solve_views
+from recon.cameras.bundle import Bundle, common_focal, solve_views
 from recon.cameras.focal_from_shape import PAIR_LIMIT, SeenPair, lens_shift
+from recon.cameras.pairing import Pair
 from recon.cameras.pairs import Solver, TwoViews
 from recon.cameras.pose import Matches, RelativePose
 from recon.cameras.sight import Sight

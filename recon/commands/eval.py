@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
             print(text, file=sys.stderr, flush=True)
 
     tables = evaluate(
-        args.folder, lambda photos: reconstruct(photos, model=net, matches=args.matches, resolution=args.resolution, seed=args.seed),
+        args.folder, lambda photos: reconstruct(
+            photos, model=net, matches=args.matches, pairs=args.pairs, place=args.place, resolution=args.resolution, seed=args.seed,
+        ),
         sets=args.sets, lists=args.lists.split(","), limit=args.limit, views=args.views, progress=tell,
     )  # fmt: skip
     if args.output:

@@ -58,7 +58,9 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     with writable_folder(Path(args.output)) as folder:
         clock("weights", 0.05)
         net = load_model(args.model, weights=args.weights, device=pick_device(args.device))
-        scene = reconstruct(images, model=net, matches=args.matches, progress=clock.part(0.1, 0.9), seed=args.seed)
+        scene = reconstruct(
+            images, model=net, matches=args.matches, pairs=args.pairs, place=args.place, progress=clock.part(0.1, 0.9), seed=args.seed
+        )
         if args.matches != "none":
             refuse_strangers(scene)
         clock("files", 0.9)
@@ -174,7 +176,7 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
         path = Path(weights) if weights else MODELS[args.model]().weights.path()
         with open(path, "rb") as stream:
             weights = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-    options = {name: getattr(args, name) for name in ("model", "matches", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "resolution", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, "weights": weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 

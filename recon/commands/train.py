@@ -1,24 +1,30 @@
-"""Trains the default network on procedural scenes made on the fly; under torchrun one process a GPU. Weights are saved every minute."""
+"""Trains one of the default networks on procedural scenes made on the fly; under torchrun one process a GPU. Weights are saved every minute."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from recon.commands import UsageError
 from recon.commands.output import say
 
+NETWORKS = ("recon-small", "recon-mvs")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Under torchrun no option may be the beginning of two of torchrun's own (--start and --log are)."""
+    parser.add_argument("--network", choices=NETWORKS, default="recon-small", help="default: %(default)s")
     parser.add_argument("--minutes", type=float, required=True, help="how long")
-    parser.add_argument("-o", "--output", type=Path, default=Path("recon_small_train.safetensors"), help="weights file (default: %(default)s)")
-    parser.add_argument("--start", help="weights to go on from (default: random)")
+    parser.add_argument("-o", "--output", type=Path, help="weights file; the log lies beside it (default: NETWORK_train.safetensors)")
+    parser.add_argument("--begin-from", metavar="FILE", help="weights to go on from (default: random)")
     parser.add_argument("--done-minutes", type=float, default=0.0, help="minutes trained before, for the learning rate")
     parser.add_argument("--total-minutes", type=float, default=0.0, help="minutes of all runs together (default: this run)")
-    parser.add_argument("--sides", type=int, nargs="+", default=[224], help="pictures have about side x side pixels, one side a step (default: 224)")
-    parser.add_argument("--pixels", type=int, default=256 * 224 * 224, help="pixels a step and GPU (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="largest learning rate (default: %(default)s)")
-    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of the --start weights alone, all else held")
+    parser.add_argument("--sides", type=int, nargs="+", help="pictures have about side x side pixels, one side a step (default: the network's own)")
+    parser.add_argument("--pixels", type=int, help="pixels a step and GPU (default: the network's own)")
+    parser.add_argument("--lr", type=float, help="largest learning rate (default: the network's own)")
+    parser.add_argument("--no-compile", action="store_true", help="leave the blocks as they are: a minute less at the start, slower steps")
+    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of recon-small's weights alone; needs --begin-from")
     parser.add_argument("--textures", type=Path, help="texture pack (.npz); noise without it")
     parser.add_argument("--meshes", type=Path, help="mesh pack (.npz); crossed boards without it")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")
@@ -26,26 +32,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    given = {"minutes": args.minutes, "sides": min(args.sides), "pixels": args.pixels, "lr": args.lr}
+    given = {"minutes": args.minutes, "sides": args.sides and min(args.sides), "pixels": args.pixels, "lr": args.lr}
+    given = {name: value for name, value in given.items() if value is not None}
     wrong = [f"--{name} is {value}" for name, value in given.items() if not value > 0]
     if wrong:
         raise UsageError(f"{', '.join(wrong)}; wanted above 0")
-    if args.only_gaussians and args.start is None:
-        raise UsageError("--only-gaussians needs weights to go on from; name them with --start")
+    if args.only_gaussians and (args.begin_from is None or args.network != "recon-small"):
+        raise UsageError("--only-gaussians needs weights of recon-small to go on from; name them with --begin-from")
+    from recon.models.training.run import DEFAULTS, run_gaussians
     from recon.models.training.run import run as train
-    from recon.models.training.run import run_gaussians
-    from recon.models.training.train import TrainOptions
     from recon.reconstruct import pick_device
 
     device = pick_device(args.device)
-    log = args.output.with_suffix(".jsonl")
-    options = TrainOptions(
-        minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides), pixels=args.pixels,
-        lr=args.lr, compile=device != "cpu", seed=args.seed, save=args.output, log=log,
+    output = args.output or Path(f"{args.network}_train.safetensors")
+    own = DEFAULTS[args.network]
+    options = replace(
+        own, minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides or own.sides),
+        pixels=args.pixels or own.pixels, lr=args.lr or own.lr, compile=device != "cpu" and not args.no_compile, seed=args.seed, save=output,
+        log=output.with_suffix(".jsonl"),
     )  # fmt: skip
+    packs = {"textures": args.textures, "meshes": args.meshes}
     if args.only_gaussians:
-        run_gaussians(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
+        run_gaussians(options, **packs, begin_from=args.begin_from, device=device)
     else:
-        train(options, textures=args.textures, meshes=args.meshes, start=args.start, device=device)
-    say(args, {"weights": str(args.output), "log": str(log)}, [str(args.output), str(log)])
+        train(args.network, options, **packs, begin_from=args.begin_from, device=device)
+    say(args, {"weights": str(output), "log": str(options.log)}, [str(output), str(options.log)])
     return 0

@@ -58,7 +58,7 @@ def points_of(scene: Scene) -> PointCloud | None:
     """The densest points of a scene: its pointmaps, else its mesh's vertices, the Gaussians' centres or the tracks; None for none."""
     if scene.pointmaps is not None:
         maps = scene.pointmaps
-        use = maps.mask & maps.points.isfinite().all(-1)
+        use = (maps.mask if maps.layer is None else maps.layer) & maps.points.isfinite().all(-1)
         colors = None if scene.images is None else scene.images.rgb[use.to(scene.images.rgb.device)]
         return PointCloud(points=maps.points[use], colors=colors, confidence=maps.confidence[use])
     if scene.mesh is not None:

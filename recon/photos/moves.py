@@ -45,19 +45,24 @@ def principal_points(images: Images) -> np.ndarray:  # [V, 2]
     return size / 2 * scale + offset
 
 
-def move_maps(maps: Tensor, source: Images, target: Images) -> Tensor:  # [V, C, h, w] -> [V, C, H, W]
-    """Maps sampled bilinearly at the pixels of another grid; outside the photo the nearest value is repeated."""
-    height, width = target.rgb.shape[1:3]
+def sampling_grids(source: Images, target: Images) -> list[Tensor]:
+    """For each view, where the pixels of `target` lie on the grid of `source`, as `torch.nn.functional.grid_sample` takes it: [H, W, 2] in -1..1."""
+    (height, width), (rows, columns) = target.rgb.shape[1:3], source.rgb.shape[1:3]
     (s, o), (t, p) = grid_of(source), grid_of(target)
     x = torch.arange(width, dtype=torch.float64) + 0.5
     y = torch.arange(height, dtype=torch.float64) + 0.5
-    out = []
-    for v in range(len(maps)):
+    grids = []
+    for v in range(len(s)):
         u = (x - p[v, 0]) / t[v, 0] * s[v, 0] + o[v, 0]
         w = (y - p[v, 1]) / t[v, 1] * s[v, 1] + o[v, 1]
-        grid = torch.stack([(u * 2 / maps.shape[3] - 1).expand(height, width), (w * 2 / maps.shape[2] - 1)[:, None].expand(height, width)], -1)
-        out.append(F.grid_sample(maps[v : v + 1], grid[None].to(maps), mode="bilinear", padding_mode="border", align_corners=False))
-    return torch.cat(out)
+        grids.append(torch.stack([(u * 2 / columns - 1).expand(height, width), (w * 2 / rows - 1)[:, None].expand(height, width)], -1))
+    return grids
+
+
+def move_maps(maps: Tensor, source: Images, target: Images) -> Tensor:  # [V, C, h, w] -> [V, C, H, W]
+    """Maps sampled bilinearly at the pixels of another grid; outside the photo the nearest value is repeated."""
+    sample = lambda x, grid: F.grid_sample(x[None], grid[None].to(x), mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.cat([sample(x, grid) for x, grid in zip(maps, sampling_grids(source, target), strict=True)])
 
 
 def sample_points(image: np.ndarray, xy: np.ndarray) -> np.ndarray:  # [H, W], [n, 2] -> [n]

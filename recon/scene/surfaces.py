@@ -15,16 +15,19 @@ SH_SIZES = (1, 4, 9, 16, 25)
 
 @dataclass(frozen=True, kw_only=True)
 class Pointmaps(Tensors):
-    """A point for each pixel."""
+    """A point for each pixel. Confidence is 0.2 / (expected relative error of the depth), at least 1: 10 stands for 2 %."""
 
     points: Tensor  # [V, H, W, 3] world
     confidence: Tensor  # [V, H, W]
     mask: Tensor  # [V, H, W] bool: which points to use
+    layer: Tensor | None = None  # [V, H, W] bool: those of mask that are left when each place is shown by one view; None: all of mask
 
     def __post_init__(self) -> None:
-        check_shapes(self, {"points": "V H W 3", "confidence": "V H W", "mask": "V H W"})
-        if self.mask.dtype != torch.bool:
-            raise ShapeError(f"Pointmaps.mask is {self.mask.dtype}, wanted torch.bool")
+        check_shapes(self, {"points": "V H W 3", "confidence": "V H W", "mask": "V H W", "layer": "V H W"})
+        for name in ("mask", "layer"):
+            value = getattr(self, name)
+            if value is not None and value.dtype != torch.bool:
+                raise ShapeError(f"Pointmaps.{name} is {value.dtype}, wanted torch.bool")
 
     def __len__(self) -> int:
         return len(self.points)

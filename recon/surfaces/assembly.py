@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from recon.geometry import unproject
-from recon.photos.moves import move_K, move_maps, move_points
+from recon.photos.moves import move_K, move_points
 from recon.scene import Cameras, Gaussians, Pointmaps, Scene, Tracks
+from recon.surfaces.depth_maps import DepthMaps
+from recon.surfaces.merging import fuse_depth, off_surface, one_layer
 from recon.surfaces.pixel_gaussians import pixel_gaussians
 
 if TYPE_CHECKING:
@@ -17,32 +18,36 @@ if TYPE_CHECKING:
     from recon.cameras.solve import Placed
     from recon.scene import Images
 
+UNSURE = 0.15  # expected relative error from which on a pixel is left out
+
 
 def assemble(
-    images: Images, coarse: Images, fine: Images, placed: Placed, bundle: Bundle | None, *, log_depth: Tensor, confidence: Tensor, valid: Tensor,
-    corrections: Tensor, report: dict[str, Any],
+    images: Images, grid: Images, matched: Images, placed: Placed, bundle: Bundle | None, maps: DepthMaps, partners: list[list[int]], *,
+    metric: bool, report: dict[str, Any],
 ) -> Scene:  # fmt: skip
-    """The scene on the grid of `images`, from maps on the grid `coarse`.
+    """The scene on the grid of `images`, from depth maps on the grid `grid`; `placed` and `bundle` are on the grid `matched`.
 
-    log_depth [V, h, w] in the world's scale, confidence [V, h, w] >= 1, valid [V, h, w] 0..1, corrections [V, h, w, 13] of `pixel_gaussians`;
-    `placed` and `bundle` are on the grid `fine`.
+    partners: the views whose depth was checked against each other and is merged to one layer; none where every view stands alone. Pixels that hang
+    between two surfaces or are unsure are left out of the mask, and of points and Gaussians.
     """
-    maps = move_maps(torch.stack([log_depth, confidence.log(), valid], 1), coarse, images)
-    depth, sure = maps[:, 0].exp(), maps[:, 1].exp()
-    mask = images.mask.cpu() & (maps[:, 2] > 0.5) & depth.isfinite()
-    K = torch.as_tensor(move_K(placed.K, fine, images), dtype=torch.float32)
+    maps = maps.moved(grid, images)
+    K = torch.as_tensor(move_K(placed.K, matched, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
-    height, width = depth.shape[1:]
-    moved = move_maps(corrections.permute(0, 3, 1, 2), coarse, images).permute(0, 2, 3, 1)
-    means, quats, scales, opacities, sh = pixel_gaussians(unproject(depth, K), images.rgb.cpu().float(), sure, mask, K, T, moved)
+    unplaced = torch.tensor([by == "unplaced" for by in placed.placed_by])
+    mask = images.mask.cpu() & ~unplaced[:, None, None]
+    mask &= (maps.valid > 0.5) & maps.depth.isfinite() & (maps.relative_error < UNSURE) & ~off_surface(maps.depth)
+    depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
+    layer = one_layer(depth, mask, K, T, partners)
+    sure = maps.confidence
+    means, quats, scales, opacities, sh = pixel_gaussians(unproject(depth, K), images.rgb.cpu().float(), sure, layer, K, T, maps.corrections)
     cameras = Cameras(
-        K=K, cam_to_world=T, width=width, height=height, placed_by=placed.placed_by,
+        K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
     )
     return Scene(
-        images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=unproject(depth, K, T), confidence=sure, mask=mask),
-        gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, fine, images),
-        metric=False, report=report,
+        images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=unproject(depth, K, T), confidence=sure, mask=mask, layer=layer),
+        gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, matched, images),
+        metric=metric, report=report,
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_several_cameras() -> None:
 
 def test_compiled_once_for_all_processes(tmp_path: Path) -> None:
     code = (
-        "import torch; from recon.scene import Gaussians, Cameras; from recon.render import render; from recon import render_cpu_blend as b\n"
+        "import torch; from recon.scene import Gaussians, Cameras; from recon.render import render; from recon.render import cpu_blend as b\n"
         "g = Gaussians(means=torch.tensor([[0., 0, 3]]), quats=torch.tensor([[1., 0, 0, 0]]), scales=torch.ones(1, 3), opacities=torch.ones(1),"
         " sh=torch.zeros(1, 1, 3))\n"
         "render(g, Cameras(K=torch.eye(3)[None] * 9, cam_to_world=torch.eye(4)[None], width=9, height=9), backend='cpu', check=False)\n"

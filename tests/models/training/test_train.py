@@ -9,7 +9,8 @@ import torch
 from recon.models.recon_small.network import ReconSmall, ReconSmallParams
 from recon.models.training.assets import load_assets
 from recon.models.training.generator import SceneGenerator
-from recon.models.training.losses import total_loss
+from recon.models.training.recon_small import ReconSmallTask
+from recon.models.training.recon_small_losses import total_loss
 from recon.models.training.train import TrainOptions, batch_shapes, learning_rate, train
 from recon.weights import load_into
 
@@ -43,7 +44,7 @@ def test_training_lowers_the_loss_and_leaves_weights_and_a_log(generator: SceneG
         before = total_loss(net, net(held_out["images"]), held_out)[1]
     options = TrainOptions(minutes=0.35, sides=(64,), pixels=8 * 64 * 64, views=(2,), warmup=5, lr=2e-3, compile=False, ema_steps=20,
                            save=tmp_path / "w.safetensors", log=tmp_path / "log.jsonl")  # fmt: skip
-    train(net, lambda s: generator.batch(s.scenes, s.views, s.height, s.width), options)
+    train(ReconSmallTask(net, generator), options)
     with torch.no_grad():
         after = total_loss(net, net(held_out["images"]), held_out)[1]
     assert after["local"] < before["local"] and after["coarse"] < before["coarse"]

@@ -1,0 +1,1 @@
+"""Contains recon-mvs, the depth of posed views."""
