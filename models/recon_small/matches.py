@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recon.cameras.pose import Matches
+from recon.cameras.usable import filled, holes
 from recon.models.recon_small.network import COARSE_STRIDE, FINE_STRIDE, ReconSmall
 
 if TYPE_CHECKING:
@@ -123,9 +124,12 @@ def own_descriptors(net: ReconSmall, images: Images) -> list[Described]:
     device = next(net.parameters()).device
     out = []
     for v in range(len(images.rgb)):
-        x = images.rgb[v].permute(2, 0, 1)[None, None].to(device)
-        _, coarse, fine = net.encode(x)
+        gap, rgb = holes(images, v), images.rgb[v]
         inside = F.avg_pool2d(images.mask[v][None, None].float().to(device), COARSE_STRIDE)[0, 0] > 0.5
+        if gap.any():  # neither the fill nor the edge of a mask may match
+            rgb = torch.from_numpy(filled(rgb.cpu().numpy(), ~gap))
+            inside &= F.max_pool2d(torch.from_numpy(gap)[None, None].float().to(device), COARSE_STRIDE)[0, 0] == 0
+        _, coarse, fine = net.encode(rgb.permute(2, 0, 1)[None, None].to(device))
         out.append(Described(coarse=coarse[0], fine=fine[0], cells=inside))
     return out
 

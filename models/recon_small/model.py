@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recon.cameras.agreement import agreement
 from recon.cameras.matching import MatchKind, find_matches
+from recon.cameras.overlays import still_cells, still_warnings, without, without_bars
 from recon.cameras.pairing import PairChoice, choose_pairs
 from recon.cameras.solve import solve
 from recon.models.recon_mvs.sweep import load_sweeper, sweep
@@ -58,18 +60,21 @@ class ReconSmallModel(ReconSmall):
         """
         tell = progress or (lambda text, share: None)
         tell("depth", 0.0)
+        images, bars = without_bars(images)
         coarse, fine = resize(images, pointmap_long_side), resize(images, match_long_side)
         prediction = predict(self, coarse)
         sight = sight_of(images, coarse, fine, prediction)
         several, device = len(images) > 1, next(self.parameters()).device
         tell("matches", 0.2)
         descriptors = own_descriptors(self, fine) if several else []
-        found = {}
+        found, still = {}, np.zeros((1, 1), bool)
         if several and matches != "none":
             chosen = choose_pairs(prediction.similarity, pairs)
             matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
             step = lambda share: tell("matches", 0.2 + 0.3 * share)
-            found = find_matches(fine, chosen, matcher, sift=matches in ("both", "sift"), step=step, device=device)
+            every = find_matches(fine, chosen, matcher, sift=matches in ("both", "sift"), step=step, device=device)
+            still = still_cells(every, fine)
+            found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
         placed, bundle = solve(images, fine, sight, found, cameras, guess=place == "all" or matches == "none", seed=seed, device=device)
         maps = DepthMaps(
@@ -85,7 +90,7 @@ class ReconSmallModel(ReconSmall):
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
-        report = {"agreement": agreement(sight, fine, placed, bundle)}
+        report = {"agreement": agreement(sight, fine, placed, bundle), "doubts": still_warnings(still, bars)}
         scene = assemble(images, grid, fine, placed, bundle, maps, checked, metric=metric, report=report)
         tell("done", 1.0)
         return scene

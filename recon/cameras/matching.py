@@ -14,6 +14,7 @@ import torch
 from recon.cameras.pairing import Pair
 from recon.cameras.pose import Matches
 from recon.cameras.sift import match_features, sift_features
+from recon.photos.grid import photo_mask
 from recon.photos.moves import grid_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def sift_of(images: Images) -> list[tuple[np.ndarray, np.ndarray]]:
     scale, offset = grid_of(images)
     photos = [np.asarray(p) for p in images.photos] or [(rgb.cpu().clamp(0, 1) * 255).round().byte().numpy() for rgb in images.rgb]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        features = list(pool.map(sift_features, photos))
+        features = list(pool.map(sift_features, photos, [_kept(images, v) for v in range(len(photos))]))
     if not images.photos:
         return features
     out = []
@@ -37,6 +38,13 @@ def sift_of(images: Images) -> list[tuple[np.ndarray, np.ndarray]]:
         size = np.array([float(images.photo_width[v]), float(images.photo_height[v])])
         out.append((xy * size / [photo.shape[1], photo.shape[0]] * scale[v] + offset[v], descriptors))
     return out
+
+
+def _kept(images: Images, view: int) -> np.ndarray | None:
+    """What of the photo, or of the grid where no photos are kept, its mask leaves; None for all of it."""
+    if not images.photos:
+        return None if images.mask[view].all() else images.mask[view].cpu().numpy()
+    return photo_mask(images, view)
 
 
 def find_matches(

@@ -6,22 +6,26 @@ import numpy as np
 import torch
 
 from recon.cameras.pose import Matches
+from recon.cameras.usable import filled
 
 LONG_SIDE = 1024
 MOST_FEATURES = 4096  # the strongest
 
 
-def sift_features(image: np.ndarray, *, max_features: int = MOST_FEATURES) -> tuple[np.ndarray, np.ndarray]:  # [H, W, 3] uint8 RGB
+def sift_features(
+    image: np.ndarray, keep: np.ndarray | None = None, *, max_features: int = MOST_FEATURES
+) -> tuple[np.ndarray, np.ndarray]:  # [H, W, 3] uint8 RGB, [H, W] bool
     """Key points [n, 2] in pixels of `image` (centre of pixel (0, 0) at (0.5, 0.5)) and RootSIFT descriptors [n, 128] float32.
 
-    The long side is brought down to 1024 px inside. Lowe 2004; RootSIFT: Arandjelovic and Zisserman 2012. ValueError for another type.
+    What is not to be kept is filled, and points that reach into it are dropped. The long side is brought down to 1024 px inside.
+    Lowe 2004; RootSIFT: Arandjelovic and Zisserman 2012. ValueError for another type.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an RGB image [H, W, 3] of uint8 is needed, got {image.dtype} {image.shape}")
     import cv2
 
     height, width = image.shape[:2]
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(np.ascontiguousarray(image if keep is None else filled(image, keep)), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, LONG_SIDE / max(height, width))
     if scale < 1:
         grey = cv2.resize(grey, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
@@ -31,6 +35,11 @@ def sift_features(image: np.ndarray, *, max_features: int = MOST_FEATURES) -> tu
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
     xy = np.array([p.pt for p in points], float) + 0.5  # cv2 puts pixel centres at integers
     xy *= [width / grey.shape[1], height / grey.shape[0]]
+    if keep is not None:
+        room = cv2.distanceTransform(keep.astype(np.uint8), cv2.DIST_L2, 3)
+        column, row = (np.clip(xy[:, k].astype(int), 0, n - 1) for k, n in enumerate((width, height)))
+        inside = room[row, column] > [p.size * width / grey.shape[1] for p in points]
+        xy, descriptors = xy[inside], descriptors[inside]
     descriptors /= np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
     return xy, np.sqrt(descriptors)
 

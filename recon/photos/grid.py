@@ -57,7 +57,7 @@ def resize(images: Images, long_side: int, *, multiple: int = MULTIPLE) -> Image
     for v in range(views):
         scale, offset = images.grid_scale[v].double().cpu(), images.grid_offset[v].double().cpu()
         if images.photos:
-            source, alpha = images.photos[v], _photo_mask(images, v)
+            source, alpha = images.photos[v], photo_mask(images, v)
             scale, offset = torch.tensor([source.shape[1] / sizes[v][0], source.shape[0] / sizes[v][1]], dtype=torch.float64), torch.zeros(2)
         else:
             source, alpha = images.rgb[v].cpu().numpy(), images.mask[v].cpu().numpy()
@@ -119,7 +119,7 @@ def _place(source: np.ndarray, mask: np.ndarray | None, width: int, height: int)
     return rgb, torch.from_numpy(inside >= 0.5), ratio, torch.tensor([left, top], dtype=torch.float64) * ratio
 
 
-def _photo_mask(images: Images, v: int) -> np.ndarray | None:
+def photo_mask(images: Images, v: int) -> np.ndarray | None:
     """The mask of view v in pixels of its working copy; None where the mask only says what is padding."""
     import cv2
 
