@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recon.cameras.agreement import agreement
+from recon.cameras.doubt import doubted
 from recon.cameras.matching import MatchKind, find_matches
 from recon.cameras.overlays import still_cells, still_warnings, without, without_bars
 from recon.cameras.pairing import PairChoice, choose_pairs
@@ -77,6 +78,8 @@ class ReconSmallModel(ReconSmall):
             found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
         placed, bundle = solve(images, fine, sight, found, cameras, guess=place == "all" or matches == "none", seed=seed, device=device)
+        witnesses = agreement(sight, fine, placed, bundle)
+        placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(
             depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=CONFIDENCE_OF_ERROR / prediction.confidence,
             valid=prediction.valid, seen=torch.zeros_like(prediction.valid, dtype=torch.bool), corrections=prediction.gaussians,
@@ -90,7 +93,7 @@ class ReconSmallModel(ReconSmall):
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
-        report = {"agreement": agreement(sight, fine, placed, bundle), "doubts": still_warnings(still, bars)}
+        report = {"agreement": witnesses, "doubts": [*still_warnings(still, bars), *doubts]}
         scene = assemble(images, grid, fine, placed, bundle, maps, checked, metric=metric, report=report)
         tell("done", 1.0)
         return scene

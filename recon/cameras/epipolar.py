@@ -15,6 +15,7 @@ from torch import Tensor
 CLIP = math.log1p(16.0)  # cost of a match that is no match: four thresholds away and beyond
 PRIOR_WEIGHT = 0.006  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
 SCHEDULE = ((4.0, 10), (3.0, 10), (2.0, 14))  # of the refinement: inliers within so many thresholds, rounds
+CONVERGED = 1e-6  # share of the cost that a last step gains
 FLAT = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
 
 
@@ -169,7 +170,7 @@ def refine(p: Poses, q: Problems) -> Poses:
             mine, better, gained = _descend(mine, few, near, prior, damping)
             failed = torch.where(better, 0, failed + 1)
             damping = torch.where(better, (damping / 10).clamp(min=1e-9), damping * 10)
-            alive = (failed < 5) & ~(better & (gained < 1e-6))
+            alive = (failed < 5) & ~(better & (gained < CONVERGED))
             p = p.put(index, mine)
             if int(alive.sum()) < 0.8 * len(index):
                 index, mine, few = index[alive], mine.take(alive), few.take(alive)

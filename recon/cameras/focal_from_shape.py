@@ -111,8 +111,17 @@ def shape_residuals(network: np.ndarray, solved: np.ndarray) -> np.ndarray:  # [
     return residual.median(-1).values.clamp(0.01, 1).numpy()
 
 
-def lens_shift(pairs: Sequence[SeenPair], log_prior: Callable[[np.ndarray], np.ndarray], solver: Solver) -> tuple[float, list[Start]]:
-    """What to add to the log of the prior focals so that matches, shapes and log_prior (shifts [S] -> [S]) agree best, and each pair's pose there."""
+@dataclass(frozen=True, kw_only=True)
+class Lens:
+    """What the pairs together tell of the focal lengths."""
+
+    shift: float  # to be added to the log of the priors
+    width: float  # standard deviation of that
+    starts: list[Start]  # each pair's pose near there
+
+
+def lens_shift(pairs: Sequence[SeenPair], log_prior: Callable[[np.ndarray], np.ndarray], solver: Solver) -> Lens:
+    """The shift of the prior focals at which matches, shapes and log_prior (shifts [S] -> [S]) agree best."""
     few = [p.best() for p in pairs]
     swept = sweep(few, solver)
     total = -log_prior(SHIFTS) + MATCH_WEIGHT * swept.cost.sum(1).numpy()
@@ -127,4 +136,7 @@ def lens_shift(pairs: Sequence[SeenPair], log_prior: Callable[[np.ndarray], np.n
         shift += 0.5 * (before - after) / max(before - 2 * here + after, 1e-12) * (SHIFTS[1] - SHIFTS[0])
     factor = np.exp(SHIFTS[at])
     starts = [(swept.R[at, k].numpy(), swept.t[at, k].numpy(), (p.views.focal_a * factor, p.views.focal_b * factor)) for k, p in enumerate(few)]
-    return float(shift), starts
+    density = np.exp(total.min() - total)
+    mean = (density * SHIFTS).sum() / density.sum()
+    width = np.sqrt((density * (SHIFTS - mean) ** 2).sum() / density.sum())
+    return Lens(shift=float(shift), width=float(width), starts=starts)

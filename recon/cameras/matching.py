@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from recon.cameras.pairing import Pair
 from recon.cameras.pose import Matches
-from recon.cameras.sift import match_features, sift_features
+from recon.cameras.sift import MOST_FEATURES, match_features, sift_features
 from recon.photos.grid import photo_mask
 from recon.photos.moves import grid_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MatchKind = Literal["both", "own", "sift", "none"]
 Matcher = Callable[[int, int], Matches]  # two views -> their matches, in pixels of the match grid
+FEW_VIEWS, MOST_OF_MANY = 8, 4096  # SIFT features of a photo where more views hold each other
 SIFT_WEIGHT = 5.0  # of a SIFT match beside one of a network's: found at the full resolution, it is more exact
 
 
@@ -30,7 +32,8 @@ def sift_of(images: Images) -> list[tuple[np.ndarray, np.ndarray]]:
     scale, offset = grid_of(images)
     photos = [np.asarray(p) for p in images.photos] or [(rgb.cpu().clamp(0, 1) * 255).round().byte().numpy() for rgb in images.rgb]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        features = list(pool.map(sift_features, photos, [_kept(images, v) for v in range(len(photos))]))
+        describe = partial(sift_features, max_features=MOST_FEATURES if len(photos) <= FEW_VIEWS else MOST_OF_MANY)
+        features = list(pool.map(describe, photos, [_kept(images, v) for v in range(len(photos))]))
     if not images.photos:
         return features
     out = []

@@ -123,7 +123,7 @@ def still_warnings(cells: np.ndarray, bars: float) -> list[str]:
         lines.append(f"the photos have the same bars along their edges ({100 * bars:.0f} % of the picture): masked")
     if cells.any():
         lines.append(
-            f"something stands still in photos that otherwise move ({100 * cells.mean():.0f} % of the picture; text, a logo, dust, a car's bonnet): "
+            f"something stands still in photos that otherwise move ({100 * cells.mean():.1f} % of the picture; text, a logo, dust, a car's bonnet): "
             "it was left out of the matches"
         )
     return lines

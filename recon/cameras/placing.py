@@ -28,8 +28,8 @@ FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are
 def place(
     images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
     device: torch.device | str = "cpu",
-) -> Bundle:  # fmt: skip
-    """Cameras and tracks from the matches, all in pixels of `images`; K and poses are kept where finite."""
+) -> tuple[Bundle, float]:  # fmt: skip
+    """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite."""
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
     shared = len({tuple(sorted(s)) for s in sizes}) == 1
@@ -50,8 +50,9 @@ def place(
     if len(views) > 1:  # the bundle refines what the pairs only begin
         solver = replace(solver, coarse_limit=300, refine_limit=800)
     relative = with_focal(solver, views)
+    width = 0.0
     if sight.log_prior is not None and not known.any():
-        prior, polished = by_shape(images, views, relative, sight, solver)
+        prior, width, polished = by_shape(images, views, relative, sight, solver)
         relative |= polished
     if len(views) > 1 and not known.all():
         agreed = np.where(known, prior, common_focal(relative, prior, shared=shared))
@@ -59,7 +60,7 @@ def place(
         relative = solved(solver, fixed, relative)
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
-    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, device=device, **options)
+    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, device=device, **options), width
 
 
 def solved(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose] | None = None) -> dict[Pair, RelativePose]:
@@ -84,19 +85,19 @@ def with_focal(solver: Solver, views: dict[Pair, TwoViews]) -> dict[Pair, Relati
 
 def by_shape(
     images: Images, views: dict[Pair, TwoViews], relative: dict[Pair, RelativePose], sight: Sight, solver: Solver
-) -> tuple[np.ndarray, dict[Pair, RelativePose]]:
-    """Prior focals [V] moved to where the shapes fit too (see `lens_shift`), and the surest pairs refined from there."""
+) -> tuple[np.ndarray, float, dict[Pair, RelativePose]]:
+    """Prior focals [V] moved to where the shapes fit too (see `lens_shift`), how sure that is, and the surest pairs refined from there."""
     assert sight.log_prior is not None
     chosen = surest({pair: p for pair, p in relative.items() if p.support >= SWEEP_SUPPORT}, PAIR_LIMIT)
     if not chosen:
-        return sight.focal, {}
+        return sight.focal, sight.sigma, {}
     seen = []
     for i, j in chosen:
         m = views[(i, j)].every
         points_a, points_b = sight.points(i, m.xa, images), sight.points(j, m.xb, images)
         seen.append(SeenPair(views=views[(i, j)], points_a=points_a, points_b=points_b, pose=relative[(i, j)]))
-    shift, starts = lens_shift(seen, sight.log_prior, solver)
-    prior = sight.focal * np.exp(shift)
+    lens = lens_shift(seen, sight.log_prior, solver)
+    prior = sight.focal * np.exp(lens.shift)
     moved = [replace(views[(i, j)], focal_a=prior[i], focal_b=prior[j]) for i, j in chosen]
-    polished = replace(solver, sigma=POLISH_SIGMA).polish(moved, starts)
-    return prior, dict(zip(chosen, polished, strict=True))
+    polished = replace(solver, sigma=POLISH_SIGMA).polish(moved, lens.starts)
+    return prior, lens.width, dict(zip(chosen, polished, strict=True))

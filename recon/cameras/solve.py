@@ -32,6 +32,7 @@ class Placed:
     placed_by: tuple[PlacedBy, ...]
     confidence: np.ndarray  # [V]
     log_scales: np.ndarray  # [V] of each view's depth
+    focal_width: float = 0.0  # standard deviation of the log focal lengths that matches and network leave; 0 where they are known
 
 
 def solve(
@@ -53,9 +54,9 @@ def solve(
     T = np.full((V, 4, 4), np.nan) if T_given is None else T_given.copy()
     by: list[PlacedBy] = ["given" if g else "unplaced" for g in has_pose]
     confidence = np.where(has_pose, 1.0, 0.0)
-    bundle = None
+    bundle, focal_width = None, 0.0
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device)
+        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
@@ -66,7 +67,7 @@ def solve(
     scales = depth_scales(sight, fine, bundle, T)
     T, by, confidence = fill_poses(sight, T, by, confidence, scales, keep=guess or V <= 2)
     scales = np.where(np.isfinite(scales), scales, np.nanmedian(scales))
-    return Placed(K=K, cam_to_world=T, placed_by=tuple(by), confidence=confidence, log_scales=scales), bundle
+    return Placed(K=K, cam_to_world=T, placed_by=tuple(by), confidence=confidence, log_scales=scales, focal_width=focal_width), bundle
 
 
 def given_cameras(cameras: Cameras | None, images: Images, fine: Images) -> tuple[np.ndarray | None, np.ndarray | None]:

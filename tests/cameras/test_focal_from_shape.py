@@ -41,14 +41,15 @@ def test_the_matches_of_a_turntable_leave_the_lens_open() -> None:
 @pytest.mark.parametrize("factor", [0.4, 0.7, 1.0, 1.6])
 def test_shape_finds_the_lens_from_a_wrong_guess(factor: float) -> None:
     pair = turntable(TRUE_FOCAL * factor)
-    shift, ((R, _, _),) = lens_shift([pair], lambda shifts: -0.5 * (shifts / 1.0) ** 2, SOLVER)
-    assert np.exp(shift) * factor == pytest.approx(1.0, rel=0.15)
+    lens = lens_shift([pair], lambda shifts: -0.5 * (shifts / 1.0) ** 2, SOLVER)
+    ((R, _, _),) = lens.starts
+    assert np.exp(lens.shift) * factor == pytest.approx(1.0, rel=0.15)
     assert np.degrees(np.arccos((np.trace(R) - 1) / 2)) == pytest.approx(25, abs=4)
 
 
 def test_a_prior_that_is_sure_is_not_moved_by_a_vague_shape() -> None:
-    shift, _ = lens_shift([turntable(TRUE_FOCAL * 1.3, network_noise=0.5)], lambda shifts: -0.5 * (shifts / 0.05) ** 2, SOLVER)
-    assert abs(shift) < 0.1
+    lens = lens_shift([turntable(TRUE_FOCAL * 1.3, network_noise=0.5)], lambda shifts: -0.5 * (shifts / 0.05) ** 2, SOLVER)
+    assert abs(lens.shift) < 0.1 and lens.width < 0.1
 
 
 def test_triangulated_points_lie_on_both_rays_and_match_the_shape() -> None:
