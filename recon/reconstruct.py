@@ -46,7 +46,7 @@ def reconstruct(
 ) -> Scene:  # fmt: skip
     """The scene of the photos: cameras, pointmaps, Gaussians and tracks, on a pixel grid whose long side is `resolution`.
 
-    `photos`: paths, a folder, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
+    `photos`: paths, a folder, videos, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
     `cameras`: known cameras on that grid (NaN where unknown), kept as they are, in metres if `metric`; `matches`: which correspondences place the
     views, the network's own, SIFT or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the
     network's depth alone; `pairs`: which are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the network's guess of
@@ -55,6 +55,7 @@ def reconstruct(
     """
     from recon.models import load_model
     from recon.photos.grid import load_images
+    from recon.photos.video import videos_as_photos
     from recon.scene import Images
 
     if matches not in MATCHES:
@@ -73,7 +74,8 @@ def reconstruct(
         paths = [photos] if isinstance(photos, str | Path) else list(photos)
         if not paths:
             raise ReconError("no photos were given")
-        images = load_images(paths, long_side=resolution)
+        with videos_as_photos(paths) as there:
+            images = load_images(there, long_side=resolution)
     if cameras is not None and len(cameras.K) != len(images.rgb):
         raise ReconError(f"{len(cameras.K)} cameras were given for {len(images.rgb)} photos")
     import cv2

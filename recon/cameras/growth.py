@@ -19,6 +19,7 @@ MIN_SUPPORT = 12  # observations that hold a view in its place
 MIN_POINTS = 6  # known points that a view must see before it is tried
 POINT_LIMIT, EARLY_LIMIT = 8000, 1500  # points in the adjustment: at the end, while growing
 VIEW_LIMIT = 150  # points a view in it at least, where there are many views
+SURE_PAIR, CONTRADICTED = 0.1, 10.0  # confidence of pairs that are asked; degrees between their turn and that of the views
 GROWN = 1.3  # the reconstruction is adjusted anew after it has grown by this factor
 
 
@@ -98,11 +99,29 @@ def adjust_all(s: Growing, active: Observations, o: Options, rounds: int, limit:
 
 
 def grow(s: Growing, tracks: Observations, relative: Mapping[tuple[int, int], RelativePose], o: Options) -> Observations:
-    """Place all views that can be placed; the observations that hold at the end."""
-    failed: dict[int, int] = {}
+    """Place all views that can be placed; the observations that hold at the end.
+
+    Views that most of their pairs contradict are taken back and tried once more on what the others know by then.
+    """
     active = retriangulate(s, tracks, 2 * o.threshold)
     adjust_all(s, active, o, 10, EARLY_LIMIT)
     active = retriangulate(s, tracks, 2 * o.threshold)
+    _place_all(s, tracks, relative, o)
+    if _take_back(s, relative, o):
+        active = retriangulate(s, tracks, 2 * o.threshold)
+        adjust_all(s, active, o, 6, EARLY_LIMIT)
+        active = retriangulate(s, tracks, 2 * o.threshold)
+        _place_all(s, tracks, relative, o)
+        _take_back(s, relative, o)
+    for width, rounds in ((1.5, 15), (1.0, 15)):
+        active = retriangulate(s, tracks, width * o.threshold)
+        adjust_all(s, active, o, rounds)
+    return retriangulate(s, tracks, o.threshold)
+
+
+def _place_all(s: Growing, tracks: Observations, relative: Mapping[tuple[int, int], RelativePose], o: Options) -> None:
+    """Rounds until nothing can be placed any more."""
+    failed: dict[int, int] = {}
     adjusted = int(s.placed.sum())
     while new := _place_round(s, tracks, relative, o, failed):
         active = retriangulate(s, tracks, 2 * o.threshold)
@@ -116,10 +135,26 @@ def grow(s: Growing, tracks: Observations, relative: Mapping[tuple[int, int], Re
             s.placed[weak] = False
             failed.update({v: int(s.placed.sum()) for v in weak})
             active = retriangulate(s, tracks, 1.5 * o.threshold)
-    for width, rounds in ((1.5, 15), (1.0, 15)):
-        active = retriangulate(s, tracks, width * o.threshold)
-        adjust_all(s, active, o, rounds)
-    return retriangulate(s, tracks, o.threshold)
+
+
+def _take_back(s: Growing, relative: Mapping[tuple[int, int], RelativePose], o: Options) -> bool:
+    """Views whose turn differs from that of most of their sure pairs count as unplaced again; whether there are any."""
+    R, placed, given = s.rig.R.cpu().numpy(), s.placed.cpu().numpy(), o.pose_given.cpu().numpy()
+    apart: list[list[tuple[float, float]]] = [[] for _ in placed]
+    for (i, j), p in relative.items():
+        if placed[i] and placed[j] and p.confidence > SURE_PAIR:
+            cosine = (np.trace(p.R.T @ R[j] @ R[i].T) - 1) / 2
+            apart[j].append((float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))), p.confidence))
+    wrong = []
+    for v, pairs in enumerate(apart):
+        weight = sum(w for _, w in pairs)
+        if pairs and not given[v] and sum(w for angle, w in pairs if angle > CONTRADICTED) > 0.5 * weight:
+            wrong.append(v)
+    if 0 < len(wrong) < int(placed.sum()) - 2:  # a wrong view makes few of its neighbours look wrong
+        s.placed = s.placed.clone()
+        s.placed[wrong] = False
+        return True
+    return False
 
 
 def _place_round(s: Growing, tracks: Observations, relative, o: Options, failed: dict[int, int]) -> list[int]:

@@ -27,7 +27,8 @@ def choose_pairs(similarity: np.ndarray, choice: PairChoice = "auto") -> list[Pa
     chosen = {(i, i + step) for step in (SEQUENCE_STEPS if choice == "sequence" else STEPS) for i in range(views - step)}
     chosen |= closing_pairs(similarity)
     if choice == "auto":
-        masked = np.where(np.eye(views, dtype=bool), -np.inf, similarity)
+        apart = np.abs(np.arange(views)[:, None] - np.arange(views))
+        masked = np.where(apart <= 1, -np.inf, similarity)  # neighbours in order are taken anyway
         nearest = np.argsort(-masked, 1, kind="stable")[:, :SIMILAR]
         chosen |= {(min(i, int(j)), max(i, int(j))) for i in range(views) for j in nearest[i]}
         chosen |= spanning_tree(similarity)

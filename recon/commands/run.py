@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import glob
 import hashlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,9 @@ DEFAULT_FORMATS = "ply,points.ply,glb,colmap"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns or zip archives")
+    parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns, zip archives or videos")
+    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
+    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
     add_output_arguments(parser)
     add_network_arguments(parser)
 
@@ -38,7 +41,12 @@ def run(args: argparse.Namespace) -> int:
     missing = [p for p in args.photos if not Path(p).exists() and not glob.has_magic(p)]
     if missing:
         raise UsageError(f"no such photo: {', '.join(missing)}")
-    return photos_to_files(args.photos, args)
+    from recon.photos.video import is_video, videos_as_photos
+
+    if args.pairs == "auto" and any(is_video(p) for p in args.photos):
+        args.pairs = "sequence"
+    with videos_as_photos(args.photos, count=args.frames, step=args.frame_step) as photos:
+        return photos_to_files(photos, args)
 
 
 def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> int:
@@ -46,6 +54,7 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     formats = parse_formats(args.formats)
     clock = Clock(progress(args))
     clock("imports", 0.0)
+    from recon.cameras.plan import free_gibibytes, plan_work, refuse_too_large
     from recon.models import load_model
     from recon.photos.checks import photo_warnings, refuse_copies, refuse_strangers, scene_warnings
     from recon.photos.grid import load_images
@@ -55,6 +64,10 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     clock("photos", 0.0)
     images = load_images(photos, long_side=args.resolution)
     refuse_copies(images)
+    plan = plan_work(len(images), args.pairs, pick_device(args.device))
+    refuse_too_large(plan, free_gibibytes(pick_device(args.device)))
+    if len(images) > 1 and not args.quiet:
+        print(plan.line(), file=sys.stderr)
     with writable_folder(Path(args.output)) as folder:
         clock("weights", 0.05)
         net = load_model(args.model, weights=args.weights, device=pick_device(args.device))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recon.photos.decode import EXTENSIONS, PhotoError
 
-MOST_PHOTOS = 100
+MOST_PHOTOS = 300
 MOST_FILE_BYTES = 500_000_000  # of one photo inside an archive
 
 
