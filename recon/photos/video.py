@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -72,7 +73,7 @@ def choose_frames(small: Sequence[np.ndarray], count: int) -> list[int]:  # [h, 
         return list(range(len(small)))
     grey = [cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY).astype(np.float32) for f in small]
     sharp = np.array([cv2.Laplacian(g, cv2.CV_32F).var() / (g.var() + 1) for g in grey])
-    motion = np.array([np.hypot(*cv2.phaseCorrelate(a, b)[0]) + np.abs(a - b).mean() / 8 for a, b in pairwise(grey)])
+    motion = np.array([math.hypot(*cv2.phaseCorrelate(a, b)[0]) + np.abs(a - b).mean() / 8 for a, b in pairwise(grey)])
     motion = np.maximum(motion, STILL * max(float(np.median(motion)), 1e-3))
     way = np.r_[0.0, motion.cumsum()]
     part = np.minimum((way / way[-1] * count).astype(int), count - 1)
