@@ -77,7 +77,8 @@ class ReconSmallModel(ReconSmall):
             still = still_cells(every, fine)
             found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
-        placed, bundle = solve(images, fine, sight, found, cameras, guess=place == "all" or matches == "none", seed=seed, device=device)
+        guess, stage = place == "all" or matches == "none", lambda name: tell(name, 0.55)
+        placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, device=device, stage=stage)
         witnesses = agreement(sight, fine, placed, bundle)
         placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(

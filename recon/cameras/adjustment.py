@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recon.cameras.epipolar import PRIOR_WEIGHT, rotation, skew
-from recon.cameras.tracks import Observations, gather
+from recon.cameras.tracks import Observations, accumulate, gather
 
 BLOCKS_AT_ONCE = 1 << 18  # of 7 x 7 doubles: 100 MB
 
@@ -134,7 +134,7 @@ class System:
             H = V.new_zeros(self.views * self.views, 7, 7)
             for start in range(0, len(self.pairs[0]), BLOCKS_AT_ONCE):
                 one, other = (p[start : start + BLOCKS_AT_ONCE] for p in self.pairs)
-                H.index_add_(0, o.view[one] * self.views + o.view[other], T[one] @ self.W[other].mT, alpha=-1)
+                accumulate(H, o.view[one] * self.views + o.view[other], -(T[one] @ self.W[other].mT))
             H = H.unflatten(0, (self.views, self.views))
             H[range(self.views), range(self.views)] += self.U
             H = self.reduced(self.reduced(H.permute(0, 2, 1, 3).reshape(7 * self.views, -1)).T)

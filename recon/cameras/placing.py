@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,12 @@ FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are
 
 def place(
     images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Bundle, float]:  # fmt: skip
-    """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite."""
+    """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite.
+
+    `stage` is told what begins.
+    """
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
     shared = len({tuple(sorted(s)) for s in sizes}) == 1
@@ -49,15 +53,19 @@ def place(
     solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed, device=device)
     if len(views) > 1:  # the bundle refines what the pairs only begin
         solver = replace(solver, coarse_limit=300, refine_limit=800)
+    stage("poses of pairs")
     relative = with_focal(solver, views)
+    stage("focal length")
     width = 0.0
     if sight.log_prior is not None and not known.any():
         prior, width, polished = by_shape(images, views, relative, sight, solver)
         relative |= polished
     if len(views) > 1 and not known.all():
+        stage("poses of pairs again")
         agreed = np.where(known, prior, common_focal(relative, prior, shared=shared))
         fixed = {(i, j): replace(v, focal_a=agreed[i], focal_b=agreed[j], known_a=True, known_b=True) for (i, j), v in views.items()}
         relative = solved(solver, fixed, relative)
+    stage("bundle")
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
     return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, device=device, **options), width

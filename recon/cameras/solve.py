@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,13 @@ class Placed:
 
 def solve(
     images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None, *, guess: bool = False, seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Placed, Bundle | None]:  # fmt: skip
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one.
 
     Of more than two views those that nothing holds are "unplaced", with the network's pose for what it is worth, unless a `guess` is wanted.
-    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`."""
+    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`; `stage` is told what begins.
+    """
     V = len(images.rgb)
     K_given, T_given = given_cameras(cameras, images, fine)
     K = np.tile(np.eye(3), (V, 1, 1))
@@ -56,7 +58,7 @@ def solve(
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle, focal_width = None, 0.0
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device)
+        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device, stage=stage)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K

@@ -91,7 +91,12 @@ def _observations(view: np.ndarray, point: np.ndarray, xy: np.ndarray, count: in
 
 def gather(values: Tensor, index: Tensor, count: int) -> Tensor:  # [O, ...], [O] -> [count, ...]
     """Sum of the values of each index."""
-    return values.new_zeros(count, *values.shape[1:]).index_add_(0, index, values)
+    return accumulate(values.new_zeros(count, *values.shape[1:]), index, values)
+
+
+def accumulate(sums: Tensor, index: Tensor, values: Tensor) -> Tensor:  # [count, ...], [O], [O, ...]
+    """The values added, in place, to the sums of their index; in the same order every time, which index_add_ on a GPU does not keep."""
+    return sums.index_put_((index,), values, accumulate=True) if sums.is_cuda else sums.index_add_(0, index, values)
 
 
 def rays_of(o: Observations, focal: Tensor, principal: Tensor, R: Tensor) -> Tensor:
