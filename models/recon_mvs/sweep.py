@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.models.recon_mvs.network import COARSE_STRIDE, PosedViews, ReconMVS, SweptDepth
+from recon.models.recon_mvs.network import COARSE_STRIDE, GAUSSIAN_CHANNELS, PosedViews, ReconMVS, SweptDepth
 from recon.surfaces.depth_maps import DepthMaps
 from recon.surfaces.sources import choose_sources, shared_tracks
 from recon.weights import load_into, packaged
@@ -58,7 +58,7 @@ def sweep(
     views = posed_views(images, descriptors, scales, K, T, inverse_ranges(prior, bundle, T), prior, device)
     detail = describe(net, views.images)
     depth, error, valid = prior.depth.clone(), prior.relative_error.clone(), prior.valid.clone()
-    corrections = torch.zeros(*depth.shape, 13)
+    corrections = prior.corrections.clone() if prior.corrections is not None else torch.zeros(*depth.shape, GAUSSIAN_CHANNELS)
     chunk = CHUNK[device.type]
     for done in range(0, len(swept), chunk):
         rows = swept[done : done + chunk]

@@ -48,21 +48,23 @@ class ReconSmallModel(ReconSmall):
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int = MATCH_LONG_SIDE,
-        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", metric: bool = False, progress: Progress | None = None,
+        self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int | None = None,
+        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", progress: Progress | None = None,
         pairs: PairChoice = "auto", place: PlaceChoice = "held", seed: int = 0,
     ) -> Scene:  # fmt: skip
         """The scene of the photos on the grid of `images`.
 
         `cameras` (on the grid of `images`; NaN where unknown) are kept; `matches` says which correspondences place the views.
-        The long sides are the resolutions of the network's two branches. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
-        "pointmap" all depth from this network. `metric`: the unit of `cameras` is a metre.
+        The long sides are the resolutions of the network's two branches; matches and sweep are made at MATCH_LONG_SIDE, or on the grid of
+        `images` where that is finer. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
+        "pointmap" all depth from this network.
         `pairs`: which pairs of views are matched; `place`: "all" keeps the pointmap's guess of views that neither matches nor geometry hold.
         """
         tell = progress or (lambda text, share: None)
         tell("depth", 0.0)
         images, bars = without_bars(images)
-        coarse, fine = resize(images, pointmap_long_side), resize(images, match_long_side)
+        matched = match_long_side or max(MATCH_LONG_SIDE, *images.rgb.shape[1:3])
+        coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
         prediction = predict(self, coarse)
         sight = sight_of(images, coarse, fine, prediction)
         several, device = len(images) > 1, next(self.parameters()).device
@@ -95,6 +97,6 @@ class ReconSmallModel(ReconSmall):
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
         report = {"agreement": witnesses, "doubts": [*still_warnings(still, bars), *doubts]}
-        scene = assemble(images, grid, fine, placed, bundle, maps, checked, metric=metric, report=report)
+        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
         tell("done", 1.0)
         return scene

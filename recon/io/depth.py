@@ -18,7 +18,7 @@ from recon.errors import ReconError
 from recon.geometry import unproject
 from recon.io.files import fault, inside, read_json, whole_folder
 from recon.io.options import Options
-from recon.io.views import view_names
+from recon.io.views import stems_of, view_names
 from recon.scene import Cameras, Pointmaps, Scene
 
 TOP = 65535
@@ -42,11 +42,12 @@ def write(scene: Scene, path: Path, options: Options) -> None:
     most = float(confidence.max()) if confidence is not None and confidence.numel() else 1.0
     views = []
     finite = lambda tensor: tensor.double().tolist() if tensor.isfinite().all() else None
-    with whole_folder(path) as folder:
-        for v, name in enumerate(view_names(scene)):
-            stem = Path(name).stem
+    with whole_folder(path, options.guard) as folder:
+        names = view_names(scene)
+        for v, (name, stem) in enumerate(zip(names, stems_of(names), strict=True)):
             entry: dict[str, Any] = {
-                "name": name, "depth": f"{stem}.{kind}", "K": finite(scene.cameras.K[v]), "cam_to_world": finite(scene.cameras.cam_to_world[v])
+                "name": name, "depth": f"{stem}.{kind}", "K": finite(scene.cameras.K[v]),
+                "cam_to_world": finite(_shifted(scene.cameras.cam_to_world[v], options)),
             }  # fmt: skip
             _write_map(folder / entry["depth"], depth[v].numpy(), step)
             if confidence is not None:
@@ -57,6 +58,13 @@ def write(scene: Scene, path: Path, options: Options) -> None:
         steps = {"step": step, "confidence_step": max(most, 1e-9) / TOP} if kind == "png" else {}
         content = {"recon_depth": 1, "metric": scene.metric, **size, **steps, "views": views}
         (folder / "depth.json").write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _shifted(pose: torch.Tensor, options: Options) -> torch.Tensor:
+    """A pose in the file's world, offset and all."""
+    pose = pose.double().clone()
+    pose[:3, 3] += torch.tensor(options.offset, dtype=torch.float64)
+    return pose
 
 
 def _write_map(path: Path, values: np.ndarray, step: float) -> None:

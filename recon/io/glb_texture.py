@@ -55,6 +55,15 @@ def read_texture(
     return {} if picture is None else {"uvs": uvs * torch.tensor(scale) + torch.tensor(offset), "texture": picture}
 
 
+def base_color(document: Document, primitive: dict[str, Any]) -> Tensor | None:  # [3] linear
+    """The base colour's factor of a primitive's material where no texture has it; None where there is none or it is white."""
+    if "material" not in primitive:
+        return None
+    surface = _table(document, document.entry("materials", primitive["material"]), "pbrMetallicRoughness")
+    factor = _numbers(document, surface, "baseColorFactor", [1.0] * 4)[:3]
+    return None if "baseColorTexture" in surface or factor == [1.0, 1.0, 1.0] else torch.tensor(factor).clamp(0, 1)
+
+
 def _bytes(document: Document, index: object) -> bytes:
     """The file of an image: a bufferView, base64 or a file beside."""
     image = document.entry("images", index)

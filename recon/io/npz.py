@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 
 from recon.io.files import fault, read_json, whole_file
 from recon.io.options import Options
+from recon.io.parts import lens_of
 from recon.scene import Cameras, Gaussians, Images, Mesh, Pointmaps, Scene, Tracks
 
 PARTS: dict[str, type] = {
@@ -29,7 +30,7 @@ VERSION = 1
 def write(scene: Scene, path: Path, options: Options) -> None:
     """Writes everything that the scene holds."""
     arrays: dict[str, np.ndarray] = {}
-    meta: dict[str, Any] = {"recon": VERSION, "metric": scene.metric, "report": scene.report, "parts": {}}
+    meta: dict[str, Any] = {"recon": VERSION, "metric": scene.metric, "offset": scene.offset, "report": scene.report, "parts": {}}
     for name in PARTS:
         part = getattr(scene, name)
         if part is None:
@@ -41,12 +42,14 @@ def write(scene: Scene, path: Path, options: Options) -> None:
                 arrays[f"{name}.{field.name}"] = value.detach().numpy()
             elif field.name == "photos":
                 arrays |= {f"{name}.photos.{i}": photo for i, photo in enumerate(value)}
-            elif value is not None:
+            elif field.name == "lenses":
+                plain["lenses"] = [None if lens is None else [lens.model, *lens.params] for lens in value]
+            elif value is not None and field.name != "files":  # places on this machine are nobody else's business
                 plain[field.name] = value
     if scene.depth is not None:
         arrays["depth"] = scene.depth.detach().numpy()
     arrays["meta"] = np.frombuffer(json.dumps(meta, default=str).encode(), np.uint8)
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path, options.guard) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
@@ -66,7 +69,15 @@ def read(path: Path) -> Scene:
     if "cameras" not in parts:
         raise fault(path, "is a scene without cameras")
     depth = torch.from_numpy(arrays["depth"]) if "depth" in arrays else None
-    return Scene(**parts, metric=bool(meta.get("metric")), report=meta.get("report") or {}, depth=depth)
+    return Scene(**parts, metric=bool(meta.get("metric")), report=meta.get("report") or {}, depth=depth, offset=_offset(path, meta))
+
+
+def _offset(path: Path, meta: dict[str, Any]) -> tuple[float, float, float]:
+    told = meta.get("offset", [0.0, 0.0, 0.0])
+    if not isinstance(told, list) or len(told) != 3 or not all(isinstance(value, int | float) for value in told):
+        raise fault(path, f"has the offset {told!r}, wanted three numbers")
+    x, y, z = map(float, told)
+    return x, y, z
 
 
 def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -94,6 +105,8 @@ def _part(path: Path, name: str, plain: Any, arrays: dict[str, np.ndarray]) -> A
     known = {field.name for field in fields(PARTS[name])}
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items() if key in known}
     values |= {key: torch.from_numpy(arrays[f"{name}.{key}"]) for key in known if f"{name}.{key}" in arrays}
+    if values.get("lenses"):
+        values["lenses"] = tuple(None if lens is None else lens_of(path, lens[0], lens[1:]) for lens in values["lenses"])
     if name == "images":
         count = sum(key.startswith("images.photos.") for key in arrays)
         values["photos"] = tuple(arrays[f"images.photos.{i}"] for i in range(count) if f"images.photos.{i}" in arrays)

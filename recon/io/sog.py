@@ -12,18 +12,18 @@ import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from recon.io.content import no_cameras
 from recon.io.files import fault, inside, read_json, whole_file, whole_folder
 from recon.io.options import Options
 from recon.io.packing import ROOT_HALF, codebook, from_smallest_three, morton_order, smallest_three
-from recon.io.palette import palette
+from recon.io.parts import Parts
 from recon.io.splat_ply import log_scale, sigmoid, unit_quats
-from recon.scene import Gaussians, Scene
+
+if TYPE_CHECKING:
+    from recon.scene import Gaussians
 
 MAX_MEMBER = 1 << 31
 DENSEST = 1024  # Gaussians for each byte of a picture that are believed
@@ -38,11 +38,11 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     files = {name: _webp(picture) for name, picture in pictures.items()}
     files["meta.json"] = json.dumps(meta, allow_nan=False).encode()
     if path.name.lower().endswith("meta.json"):
-        with whole_folder(path.parent) as folder:
+        with whole_folder(path.parent, options.guard) as folder:
             for name, content in files.items():
                 (folder / (path.name if name == "meta.json" else name)).write_bytes(content)
         return
-    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path, options.guard) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content)  # a fixed date: equal scenes give equal files
 
@@ -90,6 +90,8 @@ def _encode(g: Gaussians) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }  # fmt: skip
     bands = {size: band for band, size in BANDS.items()}.get(sh.shape[1] - 1)
     if bands and len(g):
+        from recon.io.palette import palette
+
         centres, labels = palette(sh[:, 1:].reshape(len(g), -1))
         table, index = codebook(centres)
         rows = -(-len(centres) // PALETTE_COLUMNS)
@@ -102,7 +104,7 @@ def _encode(g: Gaussians) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return meta, pictures
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> Parts:
     """The Gaussians of an archive, of a meta.json or of the folder around one. Raises FileError."""
     if path.is_dir():
         path = path / "meta.json"
@@ -130,7 +132,7 @@ def read(path: Path) -> Scene:
             raise fault(path, f"cannot be unpacked: {error}") from error
 
 
-def _decode(path: Path, meta: Any, fetch: Fetch) -> Scene:
+def _decode(path: Path, meta: Any, fetch: Fetch) -> Parts:
     if not isinstance(meta, dict) or not all(isinstance(meta.get(k), dict) for k in ("means", "scales", "quats", "sh0")):
         raise fault(path, "is no SOG: its meta.json lacks means, scales, quats or sh0")
     version = meta.get("version", 1)
@@ -167,8 +169,7 @@ def _decode(path: Path, meta: Any, fetch: Fetch) -> Scene:
         parts = {
             "means": np.sign(logs) * np.expm1(np.abs(logs)), "quats": quats, "scales": np.exp(scales), "opacities": opacities, "sh": sh
         }
-    tensors = {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in parts.items()}
-    return Scene(cameras=no_cameras(), gaussians=Gaussians(**tensors))
+    return Parts(gaussians={k: np.ascontiguousarray(v, np.float32) for k, v in parts.items()})
 
 
 def _harmonics(path: Path, meta: dict[str, Any], picture: Callable[..., np.ndarray], count: int) -> np.ndarray:  # [N, K - 1, 3]
