@@ -50,8 +50,8 @@ def reconstruct(
     `photos`: paths, a folder, videos, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
     `cameras`: known cameras (of `cameras_of_photos`, `read_cameras` or an earlier scene; NaN where unknown), kept as they are, photos of distorted
     lenses are undistorted; `metric`: the unit of their poses is a metre; `matches`: which correspondences place the views, the network's own, SIFT
-    or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the network's depth alone; `pairs`: which
-    are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the guess of views that nothing holds; `progress` is
+    or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the network's depth alone; `pairs`:
+    which are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the guess of views that nothing holds; `progress` is
     told what is done and the share done. Equal seeds give equal scenes on one machine. What a person should know is in `scene.report["warnings"]`.
     Raises ReconError for photos, names, weights or cameras that cannot be used.
     """
