@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MATCHES = ("both", "own", "sift", "none")
 SURFACES = ("sweep", "pointmap")
+PAIRS, PLACES = ("auto", "all", "sequence"), ("held", "all")
 
 
 def pick_device(device: str | None) -> str:
@@ -41,14 +42,16 @@ def check_resolution(resolution: int) -> None:
 def reconstruct(
     photos: Sequence[str | Path] | str | Path | Images, *, model: str | nn.Module = "recon-small", weights: str | Path | None = None,
     cameras: Cameras | None = None, metric: bool = False, device: str | None = None, matches: Literal["both", "own", "sift", "none"] = "both",
-    surfaces: Literal["sweep", "pointmap"] = "sweep", resolution: int = 512, progress: Callable[[str, float], None] | None = None, seed: int = 0,
+    surfaces: Literal["sweep", "pointmap"] = "sweep", pairs: Literal["auto", "all", "sequence"] = "auto",
+    place: Literal["held", "all"] = "held", resolution: int = 512, progress: Callable[[str, float], None] | None = None, seed: int = 0,
 ) -> Scene:  # fmt: skip
     """The scene of the photos: cameras, pointmaps, Gaussians and tracks, on a pixel grid whose long side is `resolution`.
 
-    `photos`: paths, a folder, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
+    `photos`: paths, a folder, videos, or Images; `model`: a name of `list_models()` or a loaded network (then `weights` and `device` are not used);
     `cameras`: known cameras (of `cameras_of_photos`, `read_cameras` or an earlier scene; NaN where unknown), kept as they are, photos of distorted
     lenses are undistorted; `metric`: the unit of their poses is a metre; `matches`: which correspondences place the views, the network's own, SIFT
-    or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the network's depth alone; `progress` is
+    or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the network's depth alone; `pairs`:
+    which are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the guess of views that nothing holds; `progress` is
     told what is done and the share done. Equal seeds give equal scenes on one machine. What a person should know is in `scene.report["warnings"]`.
     Raises ReconError for photos, names, weights or cameras that cannot be used.
     """
@@ -56,10 +59,15 @@ def reconstruct(
     from recon.models import load_model
     from recon.photos.checks import check_photos
     from recon.photos.grid import load_images
+    from recon.photos.video import videos_as_photos
     from recon.scene import Images
 
     if matches not in MATCHES:
         raise ReconError(f"unknown matches {matches!r}; one of: {', '.join(MATCHES)}")
+    if pairs not in PAIRS:
+        raise ReconError(f"unknown pairs {pairs!r}; one of: {', '.join(PAIRS)}")
+    if place not in PLACES:
+        raise ReconError(f"unknown place {place!r}; one of: {', '.join(PLACES)}")
     if surfaces not in SURFACES:
         raise ReconError(f"unknown surfaces {surfaces!r}; one of: {', '.join(SURFACES)}")
     check_resolution(resolution)
@@ -69,7 +77,8 @@ def reconstruct(
         paths = [photos] if isinstance(photos, str | Path) else list(photos)
         if not paths:
             raise ReconError("no photos were given")
-        images = load_images(paths, long_side=resolution)
+        with videos_as_photos(paths) as there:
+            images = load_images(there, long_side=resolution)
     check_photos(images)
     if cameras is not None and cameras.lenses:
         images, cameras = undistorted(images, cameras)
@@ -80,7 +89,7 @@ def reconstruct(
     import cv2
 
     cv2.setRNGSeed(seed % 2**31)  # RANSAC's draws; nothing else here is random
-    scene = net(images, cameras=given, matches=matches, surfaces=surfaces, progress=progress, seed=seed)
+    scene = net(images, cameras=given, matches=matches, surfaces=surfaces, pairs=pairs, place=place, progress=progress, seed=seed)
     return judged(replace(scene, offset=offset), given, metric=metric, matched=matches != "none")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,9 @@ SHEET, REPORT = "contact_sheet.png", "report.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns or zip archives")
+    parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns, zip archives or videos")
+    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
+    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
     add_output_arguments(parser)
     add_network_arguments(parser)
     add_knowledge_arguments(parser)
@@ -50,7 +53,12 @@ def run(args: argparse.Namespace) -> int:
     missing = [p for p in args.photos if not Path(p).exists() and not glob.has_magic(p)]
     if missing:
         raise UsageError(f"no such photo: {', '.join(missing)}")
-    return photos_to_files(args.photos, args)
+    from recon.photos.video import is_video, videos_as_photos
+
+    if args.pairs == "auto" and any(is_video(p) for p in args.photos):
+        args.pairs = "sequence"
+    with videos_as_photos(args.photos, count=args.frames, step=args.frame_step) as photos:
+        return photos_to_files(photos, args)
 
 
 def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> int:
@@ -59,16 +67,21 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     clock = Clock(progress(args))
     clock("imports", 0.0)
     from recon.cameras.known import cameras_of_focal, read_cameras
+    from recon.cameras.plan import free_gibibytes, plan_work, refuse_too_large
     from recon.errors import spelled_for_command_line
     from recon.io.guard import Guard
     from recon.io.views import picture_names
     from recon.photos.grid import load_images
-    from recon.reconstruct import check_resolution, reconstruct
+    from recon.reconstruct import check_resolution, pick_device, reconstruct
 
     check_resolution(args.resolution)
     clock("photos", 0.0)
     with told_warnings() as warnings:
         images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
+        plan = plan_work(len(images), args.pairs, pick_device(args.device))
+        refuse_too_large(plan, free_gibibytes(pick_device(args.device)))
+        if len(images) > 1 and not args.quiet:
+            print(plan.line(), file=sys.stderr)
         cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
         inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
         guard = Guard(inputs, overwrite=args.overwrite)
@@ -76,7 +89,7 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
         with writable_folder(Path(args.output)) as folder:
             scene = reconstruct(
                 images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
-                resolution=args.resolution, progress=clock.part(0.05, 0.9), seed=args.seed,
+                pairs=args.pairs, place=args.place, resolution=args.resolution, progress=clock.part(0.05, 0.9), seed=args.seed,
             )  # fmt: skip
             clock("files", 0.9)
             write_scene(scene, folder, formats, guard)
@@ -181,7 +194,7 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
         path = Path(weights) if weights else MODELS[args.model]().weights.path()
         with open(path, "rb") as stream:
             weights = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-    options = {name: getattr(args, name) for name in ("model", "matches", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "resolution", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, "weights": weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 

@@ -126,6 +126,7 @@ def scene_warnings(scene: Scene) -> list[str]:
             lines.append(f"{name} shares no reliable matches with the other photos: placed roughly, by the network alone")
         elif confidence < LEAST_CONFIDENCE:
             lines.append(f"{name} is placed with a confidence of only {confidence:.2f}")
+    lines += scene.report.get("doubts", [])
     ratio = baseline_ratio(scene)
     if ratio < LEAST_BASELINE:
         lines.append(f"the cameras stand nearly in one place (at most {100 * ratio:.2f} % of the depth apart): depth is the network's guess")

@@ -14,7 +14,7 @@ from recon.photos.decode import EXTENSIONS, PhotoError
 from recon.scene import PhotoFile
 
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)
-MOST_PHOTOS = 100
+MOST_PHOTOS = 300
 MOST_FILE_BYTES = 500_000_000  # of one photo inside an archive
 
 

@@ -34,14 +34,15 @@ def assemble(
     maps = maps.moved(grid, images)
     K = torch.as_tensor(move_K(placed.K, matched, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
-    mask = images.mask.cpu() & on_surface(maps)
+    unplaced = torch.tensor([by == "unplaced" for by in placed.placed_by])
+    mask = images.mask.cpu() & on_surface(maps) & ~unplaced[:, None, None]
     mask &= ~contradicted(maps.depth, maps.seen & mask, K, T, partners)
     depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
     layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
     sure = maps.confidence
     means, quats, scales, opacities, sh = pixel_gaussians(unproject(depth, K), images.rgb.cpu().float(), sure, layer, K, T, maps.corrections)
     cameras = Cameras(
-        K=K, cam_to_world=T, width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
+        K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
     )
     return Scene(
