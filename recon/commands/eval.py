@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     cv2.setRNGSeed(args.seed % 2**31)
     tables = evaluate(  # past recon.reconstruct: pairs that it would refuse are measured too
         args.folder, lambda photos: net(
-            load_images(photos, long_side=args.resolution), matches=args.matches, pairs=args.pairs, place=args.place, seed=args.seed,
+            load_images(photos, long_side=args.resolution), matches=args.matches, pairs=args.pairs, place=args.place, surfaces=args.surfaces,
+            seed=args.seed,
         ),
         sets=args.sets, lists=args.lists.split(","), limit=args.limit, views=args.views, progress=tell,
     )  # fmt: skip

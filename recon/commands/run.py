@@ -89,7 +89,8 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
         with writable_folder(Path(args.output)) as folder:
             scene = reconstruct(
                 images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
-                pairs=args.pairs, place=args.place, resolution=args.resolution, progress=clock.part(0.05, 0.9), seed=args.seed,
+                pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=clock.part(0.05, 0.9),
+                seed=args.seed,
             )  # fmt: skip
             clock("files", 0.9)
             write_scene(scene, folder, formats, guard)
@@ -194,7 +195,7 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
         path = Path(weights) if weights else MODELS[args.model]().weights.path()
         with open(path, "rb") as stream:
             weights = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, "weights": weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 
