@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recon.models.recon_mvs.network import COARSE_STRIDE, GAUSSIAN_CHANNELS, PosedViews, ReconMVS, SweptDepth
-from recon.surfaces.depth_maps import DepthMaps
+from recon.surfaces.depth_maps import POINTMAP_ERROR, DepthMaps
 from recon.surfaces.sources import choose_sources, shared_tracks
 from recon.weights import load_into, packaged
 
@@ -68,7 +68,8 @@ def sweep(
             out: SweptDepth = net(views, detail, rows.to(device), used.to(device), gaussians=True)
         depth[rows], error[rows] = (1 / out.inverse_depth).cpu(), out.log_b.exp().cpu()
         assert out.gaussians is not None
-        valid[rows], corrections[rows] = out.validity.sigmoid().cpu(), out.gaussians.cpu()
+        corrections[rows] = out.gaussians.cpu()
+        valid[rows] = torch.maximum(valid[rows], out.validity.sigmoid().cpu())  # either network's word is enough: dark plain backdrops are no sky
         step((done + len(rows)) / len(swept))
     return DepthMaps(depth=depth, relative_error=error, valid=valid, seen=prior.seen, corrections=corrections), sources
 
@@ -85,7 +86,7 @@ def posed_views(
     device: torch.device,
 ) -> PosedViews:  # fmt: skip
     """What the network reads, on its device."""
-    pooled = F.avg_pool2d(torch.stack([1 / prior.depth, prior.confidence.log()], 1), COARSE_STRIDE)
+    pooled = F.avg_pool2d(torch.stack([1 / prior.depth, (POINTMAP_ERROR / prior.relative_error).log()], 1), COARSE_STRIDE)
     return PosedViews(
         images=images.rgb.to(device).float().permute(0, 3, 1, 2),
         coarse=torch.stack([d.coarse for d in descriptors]).to(device),

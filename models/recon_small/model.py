@@ -27,7 +27,7 @@ from recon.models.recon_small.prediction import predict, sight_of
 from recon.photos.grid import resize
 from recon.surfaces.assembly import assemble
 from recon.surfaces.depth_alignment import aligned_log_depth
-from recon.surfaces.depth_maps import CONFIDENCE_OF_ERROR, DepthMaps
+from recon.surfaces.depth_maps import POINTMAP_ERROR, DepthMaps
 from recon.surfaces.resolve import partners, resolve
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ReconSmallModel(ReconSmall):
         witnesses = agreement(sight, fine, placed, bundle)
         placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(
-            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=CONFIDENCE_OF_ERROR / prediction.confidence,
+            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=POINTMAP_ERROR / prediction.confidence,
             valid=prediction.valid, seen=torch.zeros_like(prediction.valid, dtype=torch.bool), corrections=prediction.gaussians,
         )  # fmt: skip
         grid, checked = coarse, [[] for _ in range(len(images))]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recon.cameras.solve import Placed
     from recon.scene import Images
 
+RIM = 2  # pixels
 UNSURE = 0.15  # expected relative error from which on a pixel is left out
 
 
@@ -35,7 +36,7 @@ def assemble(
     K = torch.as_tensor(move_K(placed.K, matched, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
     unplaced = torch.tensor([by == "unplaced" for by in placed.placed_by])
-    mask = images.mask.cpu() & on_surface(maps) & ~unplaced[:, None, None]
+    mask = images.mask.cpu() & on_surface(maps) & ~rim(images) & ~unplaced[:, None, None]
     mask &= ~contradicted(maps.depth, maps.seen & mask, K, T, partners)
     depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
     layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
@@ -50,6 +51,14 @@ def assemble(
         gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, matched, images),
         report=report,
     )  # fmt: skip
+
+
+def rim(images: Images) -> Tensor:  # [H, W] bool
+    """The outermost pixels of the grid: photos have dark or bled lines there, and no network sees what lies beyond."""
+    height, width = images.rgb.shape[1:3]
+    out = torch.ones(height, width, dtype=torch.bool)
+    out[RIM:-RIM, RIM:-RIM] = False
+    return out
 
 
 def on_surface(maps: DepthMaps) -> Tensor:  # [V, h, w] bool

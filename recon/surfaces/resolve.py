@@ -14,6 +14,7 @@ from recon.surfaces.depth_alignment import smooth_correction
 from recon.surfaces.depth_maps import DepthMaps
 
 SURE = 0.02  # expected relative error below which a pixel needs no second witness
+LOST = 0.2  # expected relative error from which on the sweep knows less than the pointmap, which it has seen too
 LEAST_SEEN = 200  # pixels of a view that must be seen before its pointmap can be bent to them
 GUESS_ERROR = 0.05  # expected relative error of what one view alone tells, at least
 OBSERVED = 4000  # seen pixels that the bending is drawn from
@@ -38,10 +39,10 @@ def resolve(swept: DepthMaps, prior: DepthMaps, sources: Tensor, K: Tensor, cam_
     was_swept = (sources >= 0).any(1)
     seen = was_swept[:, None, None] & (confirmed | (error < SURE)) & (swept.valid > 0.5)
     for v in was_swept.nonzero()[:, 0].tolist():
-        guess = bent(prior.depth[v], depth[v], seen[v] & confirmed[v], seed)
-        worse = ~seen[v] & (error[v] > prior.relative_error[v])
+        guess = bent(prior.depth[v], depth[v], confirmed[v] & (error[v] < SURE), seed)
+        worse = ~seen[v] & (error[v] > LOST)
         depth[v] = torch.where(worse, guess, depth[v])
-        error[v] = torch.where(seen[v], error[v], torch.minimum(error[v], prior.relative_error[v]).clamp(min=GUESS_ERROR))
+        error[v] = torch.where(worse, prior.relative_error[v].clamp(min=GUESS_ERROR), error[v])
     return replace(swept, depth=depth, relative_error=error, seen=seen)
 
 
