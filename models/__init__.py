@@ -73,6 +73,20 @@ def load_model(name: str = DEFAULT, *, weights: str | Path | None = None, device
     return net.eval().requires_grad_(False).to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
 
 
+def fingerprint(name: str, weights: str | Path | None) -> str | dict[str, str]:
+    """Which weights these are, for a report: their file and its sha256 (of a folder, the largest file's), or "random"."""
+    import hashlib
+
+    from recon.models.loading import locate
+
+    if weights == "random":
+        return "random"
+    path = model_spec(name).weights.path() if weights is None else locate(weights)
+    path = max(path.iterdir(), key=lambda file: file.stat().st_size) if path.is_dir() else path
+    with open(path, "rb") as stream:
+        return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+
+
 def list_models() -> list[dict[str, Any]]:
     """One record a model: what a user must know of it before loading it, and its sizes as `params`."""
     from dataclasses import asdict

@@ -28,7 +28,7 @@ ENTRIES = {
         _spec("dust3r-512-dpt", f"{_PREFIX}512_dpt", Dust3rParams(), 571_171_208, _OUTPUTS, "DUSt3R at 512, dense head"),
         _spec(
             "mast3r-metric", "MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric", Dust3rParams(head="catmlp+dpt"), 688_638_856,
-            f"{_OUTPUTS}, tracks; in metres", "MASt3R at 512: metric, with descriptors", metric=True,
+            f"{_OUTPUTS}, tracks", "MASt3R at 512: metric, with descriptors", metric=True,
         ),
     )
 }  # fmt: skip
