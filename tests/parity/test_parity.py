@@ -11,12 +11,15 @@ from recon.models import MODELS, parity
 from recon.models.checkpoints import Checkpoint, fit
 from recon.models.loading import candidates, inner_shapes
 
-FIXTURES = {"dust3r_small_linear": 15, "dust3r_small_dpt": 21, "mast3r_small": 8}  # -> how many outputs it holds
+FIXTURES = {  # -> how many outputs it holds
+    "dust3r_small_linear": 15, "dust3r_small_dpt": 21, "mast3r_small": 8, "mvsplat_small_2views": 9, "mvsplat_small_3views": 9,
+}  # fmt: skip
 MANIFESTS = {
     "DUSt3R_ViTLarge_BaseDecoder_224_linear": ("dust3r-224-linear",),
     "DUSt3R_ViTLarge_BaseDecoder_512_linear": ("dust3r-512-linear",),
     "DUSt3R_ViTLarge_BaseDecoder_512_dpt": ("dust3r-512-dpt",),
     "MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric": ("mast3r-metric",),
+    "mvsplat_re10k_or_acid_2views": ("mvsplat-re10k", "mvsplat-acid"),
 }
 
 
