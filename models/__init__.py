@@ -19,6 +19,7 @@ FAMILIES = {  # folder -> names in its entries.py
     "recon_small": (DEFAULT,),
     "dust3r": ("dust3r-224-linear", "dust3r-512-linear", "dust3r-512-dpt", "mast3r-metric"),
     "mvsplat": ("mvsplat-re10k", "mvsplat-acid"),
+    "triplane_gaussian": ("triplane-gaussian",),
 }
 
 

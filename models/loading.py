@@ -14,7 +14,7 @@ from recon.weights import WeightsError, load_into
 if TYPE_CHECKING:
     from torch import nn
 
-    from recon.models.spec import ModelSpec
+    from recon.models.spec import ModelSpec, Published
 
 
 def locate(weights: str | Path) -> Path:
@@ -48,7 +48,18 @@ def load_network(entry: ModelSpec, weights: str | Path | None, params: Any) -> n
         net = entry.build(params or entry.params)
         load_into(net, path)
         return net
-    return from_checkpoint(entry, read_checkpoint(path), path, params)
+    return from_checkpoint(entry, whole(entry.published, read_checkpoint(path), path), path, params)
+
+
+def whole(published: Published, checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The checkpoint with the parts that are outside of it: from a folder beside it, else from where they are published."""
+    entries = dict(checkpoint.entries)
+    for part in published.outside:
+        if not any(key.startswith(part.prefix) for key in entries):
+            beside = (path if path.is_dir() else path.parent) / part.folder
+            other = read_checkpoint(beside if beside.is_dir() else part.weights.path())
+            entries |= {f"{part.prefix}{key}": value for key, value in other.entries.items()}
+    return Checkpoint(entries, checkpoint.about)
 
 
 def from_checkpoint(entry: ModelSpec, checkpoint: Checkpoint, path: Path, params: Any = None) -> nn.Module:

@@ -42,13 +42,15 @@ class Row(NamedTuple):
 def network_of(fixture: Mapping[str, Any], path: Path) -> tuple[nn.Module, ModelSpec]:
     """Our network with the fixture's weights, and its entry. Raises ReconError where the fixture is of no network here or the keys do not fit."""
     manifest = fixture.get("manifest") or manifest_beside(path)
-    outside = outside_parts(fixture)
-    checkpoint = Checkpoint(outside | recipe.state_dict(manifest, fixture), path.name)
+    checkpoint = Checkpoint(recipe.state_dict(manifest, fixture), path.name)
     names = candidates(checkpoint, [make() for make in MODELS.values()])
     if not names:
         raise ReconError(f"{path} is of no network here; its first keys: {', '.join(list(manifest)[:3])}")
     entry = MODELS[names[0]]()
     assert entry.published is not None, names
+    keys = entry.published.keys
+    outside = {name: value for name, value in outside_parts(fixture).items() if keys.source_of(name) is None}  # the checkpoint's own entries win
+    checkpoint = Checkpoint(outside | checkpoint.entries, path.name)
     params = entry.published.sizes(inner_shapes(checkpoint, entry), entry.params)
     if fixture.get("config"):
         params = entry.published.configured(params, fixture["config"])

@@ -48,6 +48,15 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A part of a network whose weights are not in its checkpoint but in another model's."""
+
+    prefix: str  # of its entries among the published names
+    folder: str  # beside the checkpoint, where a person may put it
+    weights: Weights
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """How a family reads the checkpoints that others published of it, and the form in which the reference gives inputs and outputs."""
 
@@ -56,6 +65,7 @@ class Published:
     sizes: Callable[[Shapes, Any], Any]  # shapes, the entry's params -> params
     configured: Callable[[Any, dict[str, Any]], Any]  # params and the reference's configuration -> params
     run: Callable[[Any, dict[str, Any]], dict[str, Any]]  # network, the reference's inputs -> its outputs
+    outside: tuple[Outside, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
