@@ -55,24 +55,31 @@ def detect(weights: str | Path) -> str:
     return names[0]
 
 
-def load_model(name: str = DEFAULT, *, weights: str | Path | None = None, device: str | None = None, params: Any = None) -> nn.Module:
+def load_model(
+    name: str = DEFAULT, *, weights: str | Path | None = None, device: str | None = None, params: Any = None, fast: bool = True
+) -> nn.Module:
     """The network with its weights, in evaluation mode: `.forward` takes tensors, calling it takes Images and gives a Scene.
 
     `name`: of `list_models()`, or "auto" for the model that `weights` belong to. `weights`: a file (.safetensors, .pth, .ckpt), a folder, a hub id
     ("owner/name", "owner/name@revision") instead of the default ones, or "random" for an untrained network; `params`: other sizes than the default
-    ones or the file's. Raises ReconError for an unknown model, weights that are absent or of another network.
+    ones or the file's; `fast`: on a GPU, networks that can take 16-bit weights and record their runs (CUDA graphs). Raises ReconError for an
+    unknown model, weights that are absent or of another network.
     """
     import torch
 
     from recon.errors import ReconError
+    from recon.models.layers.acceleration import Accelerated
     from recon.models.loading import load_network
 
     if name == AUTO:
         if weights in (None, "random"):
             raise ReconError(f"model 'auto' is told by the weights: give weights=PATH, or one of: {', '.join(MODELS)}")
         name = detect(weights)
-    net = load_network(model_spec(name), weights, params)
-    return net.eval().requires_grad_(False).to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    net = load_network(model_spec(name), weights, params).eval().requires_grad_(False).to(place)
+    if fast and place.type == "cuda" and isinstance(net, Accelerated):
+        net.accelerate()
+    return net
 
 
 def fingerprint(name: str, weights: str | Path | None) -> str | dict[str, str]:

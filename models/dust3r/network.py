@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import Accelerated, exact
 from recon.models.layers.dpt import DptHead, DptParams
 from recon.models.layers.vit import NORM_EPS, DecoderBlock, EncoderBlock, Mlp, rope
 
 PATCH = 16
+EXACT = ("head1.proj", "head2.proj", "dpt.head.4")  # layers that stay in float32: what they give is exponentiated
 HeadKind = Literal["linear", "dpt", "catmlp+dpt"]
 
 
@@ -60,7 +62,7 @@ class LinearHead(nn.Module):
         self.proj = nn.Linear(params.decoder_width, 4 * PATCH**2)
 
     def forward(self, tokens: list[Tensor], rows: int, columns: int) -> Tensor:  # -> [B, 4, H, W]
-        return to_pixels(self.proj(tokens[-1]), rows, columns)
+        return to_pixels(exact(self.proj, tokens[-1]), rows, columns)
 
 
 class DenseHead(nn.Module):
@@ -86,8 +88,10 @@ def to_pixels(x: Tensor, rows: int, columns: int) -> Tensor:  # [B, N, C * 256] 
     return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (rows, columns)), PATCH)
 
 
-class Dust3r(nn.Module):
+class Dust3r(Accelerated):
     """A pair of images to the points of both in the first one's axes (see the module's figure)."""
+
+    exact_layers = EXACT
 
     def __init__(self, params: Dust3rParams = Dust3rParams()) -> None:
         super().__init__()

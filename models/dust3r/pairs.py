@@ -62,12 +62,13 @@ def predict_pairs(net: Dust3r, images: Images, pairs: Sequence[tuple[int, int]],
     height, width = images.rgb.shape[1:3]
     grid = height // PATCH, width // PATCH
     outputs: list[tuple[Tensor, ...]] = []
-    with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast("cuda", net.half, enabled=device.type == "cuda"):
         normal = images.rgb.to(device).float().permute(0, 3, 1, 2) * 2 - 1
-        tokens = torch.cat([net.encode(part) for part in normal.split(batch)])
+        encode, predict = net.recorded("encode", net.encode), net.recorded(f"predict {grid}", lambda a, b: net.predict(a, b, grid, grid))
+        tokens = torch.cat([encode(part) for part in normal.split(batch)])
         for done in range(0, len(pairs), batch):
             i, j = (torch.tensor(side, device=device) for side in zip(*pairs[done : done + batch], strict=True))
-            both = net.predict(tokens[i], tokens[j], grid, grid)
+            both = predict(tokens[i], tokens[j])
             outputs.append(tuple(x.float().cpu() for out in both for x in out if x is not None))
             step((done + len(i)) / len(pairs))
     first, first_sure, *rest = (torch.cat(parts) for parts in zip(*outputs, strict=True))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import exact
+
 
 @dataclass(frozen=True)
 class DptParams:
@@ -73,4 +75,7 @@ class DptHead(nn.Module):
         path = self.fusion[3](levels[3])[:, :, : levels[2].shape[2], : levels[2].shape[3]]  # odd grids: the coarsest map was rounded up
         for i in (2, 1, 0):
             path = self.fusion[i](path, levels[i])
-        return self.head(path)
+        *most, last = self.head
+        for layer in most:
+            path = layer(path)
+        return exact(last, path)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import constant
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 LAYERS = 6
 MASKED = -100.0  # logit of a pair of cells that the shift brought together
@@ -43,7 +45,8 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv2d(128, out, 1)
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W] 0..1 -> [N, C, H / 4, W / 4]
-        normal = (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(STD)[:, None, None]
+        mean, std = (constant(values, images.device)[:, None, None] for values in (MEAN, STD))
+        normal = (images - mean) / std
         x = F.relu(F.instance_norm(self.conv1(normal)))
         return self.conv2(self.layer3(self.layer2(self.layer1(x))))
 
@@ -123,7 +126,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor, splits: int, mask: Tensor | None) -> Tensor:  # [V, B, h, w, C] -> [V, B, h, w, C]
         views = len(x)
-        others = torch.stack([x[[j for j in range(views) if j != i]].transpose(0, 1) for i in range(views)])  # [V, B, V - 1, h, w, C]
+        others = torch.stack([torch.cat([x[:i], x[i + 1 :]]).transpose(0, 1) for i in range(views)])  # [V, B, V - 1, h, w, C]
         own = x.flatten(0, 1)
         attended = self.self_attn(own, own[:, None], splits, mask)
         return self.cross_attn_ffn(attended, others.flatten(0, 1), splits, mask).view_as(x)

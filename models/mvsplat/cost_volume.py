@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recon.geometry import invert_K, invert_rigid
+from recon.models.layers.acceleration import constant
 from recon.models.layers.plane_sweep import Backend, plane_sweep
 
 
@@ -27,7 +28,7 @@ def correlation(
     views, batch, channels, height, width = features.shape
     K = K_normalized.transpose(0, 1).double()  # [V, B, 3, 3]
     T = cam_to_world.transpose(0, 1).double()
-    other = torch.tensor([[j for j in range(views) if j != i] for i in range(views)], device=features.device)  # [V, S]
+    other = constant(tuple(tuple(j for j in range(views) if j != i) for i in range(views)), features.device)  # [V, S]
     T_other_own = invert_rigid(T[other]) @ T[:, None]  # [V, S, B, 4, 4]
     to_cell, from_place = _placed(K, width, height), _placed_inverse(K, width, height)
     matrix = to_cell[other] @ T_other_own[..., :3, :3] @ from_place[:, None]
@@ -42,9 +43,10 @@ def correlation(
 
 def _placed(K: Tensor, width: int, height: int) -> Tensor:  # [..., 3, 3] -> [..., 3, 3]
     """From camera axes to 0..1 across the features with their border of one cell, for cells whose centres are at whole numbers."""
-    return K.new_tensor([[width / (width + 2), 0, 1.5 / (width + 2)], [0, height / (height + 2), 1.5 / (height + 2)], [0, 0, 1]]) @ K
+    w, h = width + 2, height + 2
+    return constant(((width / w, 0.0, 1.5 / w), (0.0, height / h, 1.5 / h), (0.0, 0.0, 1.0)), K.device).to(K) @ K
 
 
 def _placed_inverse(K: Tensor, width: int, height: int) -> Tensor:  # [..., 3, 3] -> [..., 3, 3]
     """From 0..1 across the features to directions in camera axes, for cells whose centres are at whole numbers."""
-    return invert_K(K) @ K.new_tensor([[1, 0, -0.5 / width], [0, 1, -0.5 / height], [0, 0, 1]])
+    return invert_K(K) @ constant(((1.0, 0.0, -0.5 / width), (0.0, 1.0, -0.5 / height), (0.0, 0.0, 1.0)), K.device).to(K)

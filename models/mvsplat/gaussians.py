@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recon.geometry import invert_K, quats_to_matrices
+from recon.geometry import invert_K, pixel_grid, quats_to_matrices
+from recon.models.layers.acceleration import constant
 from recon.spherical_harmonics import basis
 
 SCALE_RANGE = (0.5, 15.0)  # pixels, before `PIXEL`
 PIXEL = 0.1  # what the published scales call a pixel
 FADE = 0.25  # of the harmonics' start, a band
 
-@dataclass(frozen=True)
-class SplatOutput:
+class SplatOutput(NamedTuple):
     """What the network gives for V views of B scenes; the Gaussians of a scene are its pixels, view by view."""
 
     means: Tensor  # [B, N, 3] world
@@ -35,8 +35,8 @@ class SplatOutput:
 
 def harmonics_mask(degree: int, like: Tensor) -> Tensor:  # [K]
     """What the raw coefficients are multiplied by: 1 for the constant, less and less for higher bands."""
-    parts = [torch.full((2 * band + 1,), 1.0 if band == 0 else 0.1 * FADE**band) for band in range(degree + 1)]
-    return torch.cat(parts).to(like)
+    values = tuple(1.0 if band == 0 else 0.1 * FADE**band for band in range(degree + 1) for _ in range(2 * band + 1))
+    return constant(values, like.device).to(like)
 
 @lru_cache(maxsize=8)
 def _solver(degree: int, device: torch.device) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -69,9 +69,8 @@ def to_gaussians(raw: Tensor, opacity: Tensor, depth: Tensor, K_normalized: Tens
     height, width = depth.shape[2:]
     offset, scales, quats, harmonics = raw.split((2, 3, 4, 3 * (degree + 1) ** 2), -1)
     inverse = invert_K(K_normalized.double()).to(raw)
-    pixel = raw.new_tensor([1 / width, 1 / height])
-    xy = torch.stack(torch.meshgrid((torch.arange(width).to(raw) + 0.5) / width, (torch.arange(height).to(raw) + 0.5) / height, indexing="xy"), -1)
-    xy = xy + (offset.sigmoid() - 0.5) * pixel
+    pixel = constant((1 / width, 1 / height), raw.device).to(raw)
+    xy = (pixel_grid(height, width, device=raw.device) + offset.sigmoid() - 0.5) * pixel
     rays = torch.cat([xy, torch.ones_like(xy[..., :1])], -1) @ inverse.transpose(-1, -2)[:, :, None]
     rays = torch.nn.functional.normalize(rays, dim=-1)  # the published weights take the depth of a Gaussian for its distance
     R, t = cam_to_world[..., :3, :3], cam_to_world[..., :3, 3]

@@ -76,8 +76,9 @@ class MVSplatModel(MVSplat):
         ends = [torch.full((1, len(K)), end / unit, device=self.device) for end in (near, far)]
         pictures = grid.rgb.float().permute(0, 3, 1, 2)[None].to(self.device)
         normal = K / torch.tensor([[width], [height], [1.0]])
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            out: SplatOutput = self.forward(pictures, normal[None].to(self.device), scaled[None].to(self.device), ends[0], ends[1])
+        with torch.autocast("cuda", self.half, enabled=self.device.type == "cuda"):
+            forward = self.recorded("forward", self.forward)
+            out: SplatOutput = forward(pictures, normal[None].to(self.device), scaled[None].to(self.device), *ends)
         moved = {name: getattr(out, name).float().cpu() for name in ("means", "quats", "scales", "opacities", "sh", "rotation", "depth")}
         return SplatOutput(**moved | {name: unit * moved[name] for name in ("means", "scales", "depth")})
 

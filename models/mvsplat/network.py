@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import Accelerated, exact
 from recon.models.layers.plane_sweep import Backend
 from recon.models.layers.unet import UNet, UNetParams
 from recon.models.mvsplat.backbone import Backbone
@@ -43,8 +44,11 @@ class MVSplatParams:
         return max(STRIDE * self.splits * 2, STRIDE * 2 ** (self.cost.levels - 1), 2 ** (self.depth.levels - 1))
 
 
-class MVSplat(nn.Module):
+class MVSplat(Accelerated):
     """Images with cameras to Gaussians (see the module's figure)."""
+
+    half = torch.float16  # inverse depth needs its digits, and every map is normalised
+    exact_layers = ("depth_head.2",)  # inverse depth: digits count
 
     def __init__(self, params: MVSplatParams = MVSplatParams()) -> None:
         super().__init__()
@@ -94,7 +98,7 @@ class MVSplat(nn.Module):
         whole = self.upsampler(torch.cat([features, alone.flatten(0, 1)], 1))
         refined = self.refine_net(self.refine_in(torch.cat([pictures, self.feature_in(whole), inverse, certainty], 1)), views)
         raw = self.gaussian_head(torch.cat([refined, pictures, whole], 1)).float()
-        change, opacity = self.depth_head(refined).float().split(1, 1)
+        change, opacity = exact(self.depth_head[2], self.depth_head[:2](refined)).split(1, 1)
         nearest = (first + step * (self.params.planes - 1))[:, None]
         depth = 1 / (inverse + change).clamp(first[:, None], nearest)
         by_scene = lambda x: x.unflatten(0, (views, batch)).transpose(0, 1)  # [V B, ...] -> [B, V, ...]

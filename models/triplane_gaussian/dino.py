@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import constant
 from recon.models.layers.vit import NORM_EPS, Mlp, attend
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
@@ -78,7 +79,8 @@ class Dino(nn.Module):
         return grid.flatten(2).transpose(1, 2)
 
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:  # [B, 3, H, W] 0..1, [B, C] -> [B, 1 + N, D]
-        normal = (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(STD)[:, None, None]
+        mean, std = (constant(values, images.device)[:, None, None] for values in (MEAN, STD))
+        normal = (images - mean) / std
         patches = self.patch_embed(normal)
         x = patches.flatten(2).transpose(1, 2) + self.positions(*patches.shape[2:])
         whole = (self.cls_token + self.position_embeddings[:, :1]).expand(len(x), -1, -1)

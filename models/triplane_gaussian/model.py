@@ -55,7 +55,7 @@ class TriplaneGaussianModel(TriplaneGaussian):
         device = next(self.parameters()).device
         focal = 0.5 / math.tan(math.radians(FOV_DEGREES / 2))
         K_normalized = torch.tensor([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]])
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast("cuda", self.half, enabled=device.type == "cuda"):
             out: ObjectOutput = self.forward(picture.to(device), mask.to(device), K_normalized[None].to(device), torch.tensor([VIEW], device=device))
         tell("points", 0.8)
         K = K_normalized * torch.tensor([[size], [size], [1.0]])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import Accelerated, constant, exact
 from recon.models.triplane_gaussian.dino import Dino, DinoParams
 from recon.models.triplane_gaussian.planes import PointEncoder, read_planes
 from recon.models.triplane_gaussian.points import Split, two_layers
@@ -59,7 +60,7 @@ class ObjectOutput(NamedTuple):
 
 def turned(cam_to_world: Tensor) -> Tensor:  # [B, 4, 4] -> [B, 4, 4]
     """The pose with y and z of the camera's axes turned round: of a camera that looks along -z."""
-    return cam_to_world * cam_to_world.new_tensor([1, -1, -1, 1])
+    return cam_to_world * constant((1, -1, -1, 1), cam_to_world.device)
 
 
 def numbers(K_normalized: Tensor, cam_to_world: Tensor) -> Tensor:  # [B, 3, 3], [B, 4, 4] -> [B, 25]
@@ -103,7 +104,7 @@ class PointGenerator(nn.Module):
         maps = spread(self.seen(tokens[:, 1:].transpose(1, 2)).unflatten(2, (rows, columns)), image)
         K = in_pixels(K_normalized, image)
         start = self.tokens.T[None].expand(len(image), -1, -1)
-        points = self.out(self.transformer(start, tokens).transpose(1, 2)).transpose(1, 2)  # [B, 3, n]
+        points = exact(self.out, self.transformer(start, tokens).transpose(1, 2)).transpose(1, 2)  # [B, 3, n]
         stages, features = [points], None
         for split in self.splits:
             seen = shown_features(points.transpose(1, 2), K, cam_to_world, maps).features.transpose(1, 2)
@@ -113,8 +114,10 @@ class PointGenerator(nn.Module):
         return [stage.transpose(1, 2) for stage in stages]
 
 
-class TriplaneGaussian(nn.Module):
+class TriplaneGaussian(Accelerated):
     """A photo of an object with a camera to Gaussians (see the module's figure)."""
+
+    exact_layers = ("point_generator.out", "mlp_delta.2", "heads.0", "heads.1", "heads.2", "heads.3", "heads.4")
 
     def __init__(self, params: TriplaneGaussianParams = TriplaneGaussianParams()) -> None:
         super().__init__()
@@ -147,7 +150,7 @@ class TriplaneGaussian(nn.Module):
         planes = self.transformer(flat, tokens).unflatten(2, planes.shape[1:2] + planes.shape[3:]).transpose(1, 2)
         planes = self.upsample(planes.flatten(0, 1)).unflatten(0, (len(image), 3))
         hidden = self.mlp(torch.cat([read_planes(planes, points, self.params.radius), shown.features], -1))
-        offset, scales, quats, opacities, sh = (head(hidden).float() for head in self.heads)
+        offset, scales, quats, opacities, sh = (exact(head, hidden) for head in self.heads)
         return ObjectOutput(
             means=points + (offset.sigmoid() - 0.5) * OFFSET, scales=scales.exp().clamp(max=LARGEST), quats=F.normalize(quats, dim=-1),
             opacities=opacities.sigmoid()[..., 0], sh=sh.unflatten(-1, (-1, 3)), stages=stages, visible=shown.visible,

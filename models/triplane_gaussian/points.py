@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recon.models.layers.acceleration import exact
+
 NEIGHBOURS = 16
 
 
@@ -79,5 +81,5 @@ class Split(nn.Module):
         hidden = self.skip_transformer(points, query if previous is None else previous, query)
         children = self.ps(self.mlp_ps(hidden))
         features = self.mlp_delta_feature(torch.cat([children, hidden.repeat_interleave(self.factor, 2)], 1))
-        step = self.mlp_delta(F.relu(features)).tanh()
+        step = exact(self.mlp_delta[2], self.mlp_delta[:2](F.relu(features))).tanh()
         return points.repeat_interleave(self.factor, 2) + step, features
