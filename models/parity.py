@@ -24,6 +24,7 @@ from recon.models.loading import candidates, inner_shapes
 from recon.models.spec import ModelSpec
 
 MAP_TOLERANCE, TOKEN_TOLERANCE = 1e-3, 1e-4  # of the largest value, in float32
+LONG_NAMES = {"tgs": "triplanegaussian"}
 TOKENS = re.compile(r"inter\.|feat|token|pose")
 
 
@@ -72,12 +73,21 @@ def outside_parts(fixture: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def manifest_beside(path: Path) -> recipe.Manifest:
-    """The manifest of a full-size model, whose name the fixture's name holds; the longest where several do. Raises FileError."""
-    names = [f for folder in (path.parent / "manifests", path.parent) for f in folder.glob("*.json")]
-    fits = sorted((f for f in names if f.stem in path.stem or path.stem in f.stem), key=lambda f: len(f.stem))
-    if not fits:
-        raise FileError(f"{path} has no manifest in it, and none of {path.parent / 'manifests'} is named like it")
-    return json.loads(fits[-1].read_text())["state_dict"]
+    """The manifest of the full-size model that a fixture's name tells: the one that shares most words with it. Raises FileError where none does."""
+    folders = [path.parent / "manifests", path.parent, path.parent.parent / "manifests"]
+    files = [file for folder in folders for file in folder.glob("*.json") if "frozen" not in file.stem]
+    wanted = words(path.stem)
+    scored = [(len(wanted & words(file.stem)), -len(words(file.stem)), file) for file in files]
+    best = max(scored, default=(0, 0, path), key=lambda item: item[:2])
+    if not best[0]:
+        raise FileError(f"{path} has no manifest in it, and none of {folders[0]} is named like it")
+    return json.loads(best[2].read_text())["state_dict"]
+
+
+def words(name: str) -> set[str]:
+    """The words of a file's name, in lower case; short names of models count as their long ones."""
+    found = set(re.split(r"[^a-z0-9]+", name.lower())) - {"full", "small"}
+    return found | {LONG_NAMES[word] for word in found & set(LONG_NAMES)}
 
 
 @torch.inference_mode()

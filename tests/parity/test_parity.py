@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from recon.errors import FileError
 from recon.models import MODELS, parity
 from recon.models.checkpoints import Checkpoint, fit
 from recon.models.loading import candidates, inner_shapes
@@ -82,6 +83,14 @@ def test_thinned_outputs_and_full_size_files_named_by_their_model(parity_folder,
     torch.save(fixture | {"outputs_stride": 3}, tmp_path / "Small_linear_full.pt")
     rows = parity.compare(tmp_path / "Small_linear_full.pt")
     assert len(rows) == 4 and all(row.passed for row in rows)
+
+
+def test_full_size_models_are_known_by_their_files_names(parity_folder):
+    manifest = lambda name: parity.manifest_beside(parity_folder / name)
+    assert len(manifest("dust3r_512_dpt_full.pt")) == 1009 and "downstream_head1.proj.weight" in manifest("DUSt3R_224_linear_full.pt")
+    assert len(manifest("mast3r_full.pt")) == 1017 and len(manifest("mvsplat_2views_full.pt")) == 471 and len(manifest("tgs_full.pt")) == 952
+    with pytest.raises(FileError, match=r"none of .* is named like it"):
+        manifest("nothing.pt")
 
 
 def test_the_fixture_stays_data(tmp_path):
