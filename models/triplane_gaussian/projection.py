@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.geometry import invert_rigid, project
+from recon.models.layers.acceleration import constant
 
 RADIUS = 0.0075  # of a point, in half widths of the picture
 
@@ -34,7 +35,7 @@ def shown_features(points: Tensor, K: Tensor, cam_to_world: Tensor, maps: Tensor
     hits = []
     for dy in span:
         for dx in span:
-            cell = base + torch.tensor([dx, dy], device=points.device)
+            cell = base + constant((dx, dy), points.device)
             x, y = cell.unbind(-1)
             on = ((cell + 0.5 - pixels).square().sum(-1) <= reach**2) & (z > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
             index = torch.where(on, y * width + x, 0)
