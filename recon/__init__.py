@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recon.cameras.known import cameras_of_focal, cameras_of_photos, read_cameras
     from recon.errors import ReconError
     from recon.io import convert, load, save
     from recon.models import list_models, load_model
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Rendering", "Scene", "Tracks",
-    "convert", "list_models", "load", "load_images", "load_model", "reconstruct", "render", "save",
+    "cameras_of_focal", "cameras_of_photos", "convert", "list_models", "load", "load_images", "load_model", "read_cameras", "reconstruct", "render",
+    "save",
 ]  # fmt: skip
 
 _HOMES = {
+    "recon.cameras.known": ("cameras_of_focal", "cameras_of_photos", "read_cameras"),
     "recon.errors": ("ReconError",),
     "recon.photos.grid": ("load_images",),
     "recon.io": ("convert", "load", "save"),

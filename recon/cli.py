@@ -95,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failure = _failure(error)
         if failure is None:
             raise
-    code, text = failure
+    from recon.errors import spelled_for_command_line
+
+    code, text = failure[0], spelled_for_command_line(failure[1])
     print(f"recon: {' '.join(text.split())}", file=sys.stderr)
     if "--json" in given:
         print(json.dumps({"error": text}))

@@ -174,15 +174,13 @@ def placed(scene: Any) -> np.ndarray:  # -> [V] bool
     return finite if by is None or len(by) != len(finite) else finite & np.array([b != "unplaced" for b in by])
 
 
-def scene_depth_absrel(scene: Any, index: int, view: View) -> float:
-    """AbsRel of one view of a scene, sampled where the truth's pixels fall in the scene's grid."""
-    if view.depth is None or scene.depth is None:
-        return float("nan")
-    truth = np.load(view.depth)["depth"].astype(float)
-    height, width = truth.shape
-    xy = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1).reshape(-1, 2)
+def depth_truth(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # -> [n, 2], [n], [n] bool
+    """Where each pixel of the view's true depth map lies in its photo (pixels, centres at one half), its depth (0: unknown), and its mask."""
     import cv2
 
+    truth = np.load(view.depth)["depth"].astype(float)  # type: ignore[arg-type]
+    height, width = truth.shape
+    xy = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1).reshape(-1, 2)
     photo = cv2.imread(str(view.photo), cv2.IMREAD_UNCHANGED)
     if photo is None:
         raise ValueError(f"{view.photo} cannot be read")
@@ -191,15 +189,23 @@ def scene_depth_absrel(scene: Any, index: int, view: View) -> float:
         xy = (rays @ view.K.T)[:, :2]
     else:
         xy = xy * [photo.shape[1] / width, photo.shape[0] / height]
-    mask = None
-    if view.mask is not None:
-        raw = cv2.imread(str(view.mask), cv2.IMREAD_UNCHANGED)
-        if raw is None:
-            raise ValueError(f"{view.mask} cannot be read")
-        raw = raw if raw.ndim == 2 else raw[..., -1]
-        mask = sample(raw.astype(float), xy * [raw.shape[1] / photo.shape[1], raw.shape[0] / photo.shape[0]]) > raw.max() / 2
+    if view.mask is None:
+        return xy, truth.reshape(-1), np.ones(len(xy), bool)
+    raw = cv2.imread(str(view.mask), cv2.IMREAD_UNCHANGED)
+    if raw is None:
+        raise ValueError(f"{view.mask} cannot be read")
+    raw = raw if raw.ndim == 2 else raw[..., -1]
+    mask = sample(raw.astype(float), xy * [raw.shape[1] / photo.shape[1], raw.shape[0] / photo.shape[0]]) > raw.max() / 2
+    return xy, truth.reshape(-1), mask
+
+
+def scene_depth_absrel(scene: Any, index: int, view: View) -> float:
+    """AbsRel of one view of a scene, sampled where the truth's pixels fall in the scene's grid."""
+    if view.depth is None or scene.depth is None:
+        return float("nan")
+    xy, truth, mask = depth_truth(view)
     scale, offset = (_array(getattr(scene.images, n))[index] for n in ("grid_scale", "grid_offset"))
-    return depth_absrel(sample(_array(scene.depth)[index], xy * scale + offset), truth.reshape(-1), mask)
+    return depth_absrel(sample(_array(scene.depth)[index], xy * scale + offset), truth, mask)
 
 
 def evaluate_pairs(photos: PhotoSet, reconstruct: Callable[[list[Path]], Any], pairs: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:

@@ -111,3 +111,16 @@ def test_absent(tmp_path):
         weights.load_into(Small(), tmp_path / "none.safetensors")
     with pytest.raises(ReconError, match="default weights are absent"):
         weights.packaged("none.safetensors")
+
+
+def test_packing_again_changes_nothing(tmp_path):
+    """Training that goes on from packed weights leaves what it holds as it was, bit for bit."""
+    torch.manual_seed(0)
+    state = {"a.weight": torch.randn(20000, 9) * torch.logspace(-14, 3, 20000)[:, None], "b": torch.randn(50)}
+    shapes = {k: tuple(v.shape) for k, v in state.items()}
+    weights.pack(state, tmp_path / "first.safetensors")
+    once = weights.read(tmp_path / "first.safetensors", shapes)
+    weights.pack(once, tmp_path / "second.safetensors")
+    assert (tmp_path / "first.safetensors").read_bytes() == (tmp_path / "second.safetensors").read_bytes()
+    twice = weights.read(tmp_path / "second.safetensors", shapes)
+    assert all(torch.equal(once[k], twice[k]) for k in state)

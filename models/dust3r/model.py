@@ -40,14 +40,14 @@ class Dust3rModel(Dust3r):
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: Images, *, cameras: Cameras | None = None, pairs: PairKind = "complete", alignment: AlignmentKind = "optimise",
-        metric: bool = False, progress: Progress | None = None, **other_families: Any,
+        self, images: Images, *, cameras: Cameras | None = None, pairs: PairKind = "auto", alignment: AlignmentKind = "optimise",
+        progress: Progress | None = None, **other_families: Any,
     ) -> Scene:  # fmt: skip
         """The scene of the photos on the grid of `images`.
 
         `cameras` (on the grid of `images`; NaN where unknown) are kept; `pairs` says which photos are looked at together: all, three neighbours on
-        each side, or all with the first; `alignment`: "closed-form" leaves out the optimisation that more than two photos get. `metric`: the unit of
-        `cameras` is a metre; MASt3R's own unit is. Options of other families are taken and left alone.
+        each side, or all with the first; `alignment`: "closed-form" leaves out the optimisation that more than two photos get. The unit is
+        that of two or more given places, else MASt3R's own, the metre. Options of other families are taken and left alone.
         """
         if alignment not in get_args(AlignmentKind):
             raise ReconError(f"unknown alignment {alignment!r}; one of: {', '.join(get_args(AlignmentKind))}")
@@ -63,7 +63,7 @@ class Dust3rModel(Dust3r):
         tell("points", 0.9)
         scene = scene_of(images, grid, found, aligned, known)
         given_scale = int(known.has_pose.sum()) >= 2
-        scene = replace(scene, metric=metric if given_scale else self.params.head == "catmlp+dpt")
+        scene = replace(scene, metric=not given_scale and self.params.head == "catmlp+dpt")
         tell("done", 1.0)
         return scene
 
@@ -89,7 +89,7 @@ def scene_of(images: Images, grid: Images, pairs: PairPoints, aligned: Alignment
     )  # fmt: skip
     shown = replace(images, mask=images.mask & covered(grid, images).to(images.mask.device))
     report = {"cameras_from": "pointmaps", "pairs": len(pairs.index)}
-    scene = assemble(shown, grid, grid, placed, None, maps, [[] for _ in range(len(images))], metric=False, report=report)
+    scene = assemble(shown, grid, grid, placed, None, maps, [[] for _ in range(len(images))], report=report)
     scene = replace(scene, images=images)
     return replace(scene, tracks=match_tracks(scene, grid, pairs)) if pairs.descriptors else scene
 

@@ -15,8 +15,8 @@ from recon.models.dust3r.network import PATCH, Dust3r
 if TYPE_CHECKING:
     from recon.scene import Images
 
-PairKind = Literal["complete", "window", "reference"]
-WINDOW = 3  # neighbours on each side in the graph "window"
+PairKind = Literal["auto", "all", "sequence", "reference"]
+WINDOW = 3  # neighbours on each side in "sequence"
 BATCH = {"cpu": 1, "cuda": 8}  # images or pairs at once
 
 
@@ -42,13 +42,13 @@ class PairPoints:
 
 
 def pair_graph(views: int, kind: PairKind) -> list[tuple[int, int]]:
-    """Directed pairs, each in both orders: all, neighbours in the order of the photos, or all with the first; one photo is paired with itself."""
+    """Directed pairs in both orders: all ("auto" too), neighbours in the photos' order, or all with the first; one photo is paired with itself."""
     if kind not in get_args(PairKind):
         raise ReconError(f"unknown pairs {kind!r}; one of: {', '.join(get_args(PairKind))}")
     if views == 1:
         return [(0, 0)]
     pairs = [(i, j) for i in range(views) for j in range(i + 1, views)]
-    if kind == "window":
+    if kind == "sequence":
         pairs = [(i, j) for i, j in pairs if j - i <= WINDOW]
     elif kind == "reference":
         pairs = [(i, j) for i, j in pairs if i == 0]

@@ -35,14 +35,14 @@ class MVSplatModel(MVSplat):
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: Images, *, cameras: Cameras | None = None, near: float | None = None, far: float | None = None, metric: bool = False,
+        self, images: Images, *, cameras: Cameras | None = None, near: float | None = None, far: float | None = None,
         progress: Progress | None = None, seed: int = 0, **other_families: Any,
     ) -> Scene:  # fmt: skip
         """The scene of two or more photos on the grid of `images`; one Gaussian for each pixel of the network's grid.
 
         `cameras` (on the grid of `images`; NaN where unknown) are kept; the default model places the other views and says how near and far the scene
-        is, unless `near` and `far` (z, in the cameras' unit) do. `metric`: the unit of `cameras` is a metre. Options of other families are taken and
-        left alone. Raises ReconError for fewer than two photos and for planes that do not lie before the cameras.
+        is, unless `near` and `far` (z, in the cameras' unit) do. Options of other families are taken and left alone.
+        Raises ReconError for fewer than two photos and for planes that do not lie before the cameras.
         """
         if len(images) < 2:
             raise ReconError(f"MVSplat needs 2 or more photos, got {len(images)}")
@@ -50,7 +50,7 @@ class MVSplatModel(MVSplat):
         known = cameras is not None and bool(cameras.cam_to_world.isfinite().all() and cameras.K.isfinite().all())
         rough: Scene | None = None
         if not known or near is None or far is None:
-            rough = rough_scene(images, cameras, self.device, metric, lambda text, share: tell(text, 0.6 * share if share < 1 else 0.6), seed)
+            rough = rough_scene(images, cameras, self.device, lambda text, share: tell(text, 0.6 * share if share < 1 else 0.6), seed)
         placed = cameras if rough is None else rough.cameras
         assert placed is not None
         nearest, farthest = depth_range(rough, near, far)
@@ -61,7 +61,7 @@ class MVSplatModel(MVSplat):
         tell("points", 0.9)
         scene = scene_of(images, grid, placed, K, out)
         tell("done", 1.0)
-        return replace(scene, metric=metric, tracks=None if rough is None else rough.tracks)
+        return replace(scene, tracks=None if rough is None else rough.tracks)
 
     @property
     def device(self) -> torch.device:
@@ -89,11 +89,11 @@ def network_grid(images: Images, side: int, multiple: int) -> Images:
     return resize(images, round(side * math.sqrt(max(height, width) / min(height, width))), multiple=multiple)
 
 
-def rough_scene(images: Images, cameras: Cameras | None, device: torch.device, metric: bool, progress: Progress, seed: int) -> Scene:
+def rough_scene(images: Images, cameras: Cameras | None, device: torch.device, progress: Progress, seed: int) -> Scene:
     """The default model's scene: what places the views and says how far everything is."""
     from recon.models import load_model
 
-    return load_model(device=str(device))(images, cameras=cameras, surfaces="pointmap", metric=metric, progress=progress, seed=seed)
+    return load_model(device=str(device))(images, cameras=cameras, surfaces="pointmap", progress=progress, seed=seed)
 
 
 def depth_range(rough: Scene | None, near: float | None, far: float | None) -> tuple[float, float]:

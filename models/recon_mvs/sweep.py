@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.models.recon_mvs.network import COARSE_STRIDE, PosedViews, ReconMVS, SweptDepth
-from recon.surfaces.depth_maps import DepthMaps
+from recon.models.recon_mvs.network import COARSE_STRIDE, GAUSSIAN_CHANNELS, PosedViews, ReconMVS, SweptDepth
+from recon.surfaces.depth_maps import POINTMAP_ERROR, DepthMaps
 from recon.surfaces.sources import choose_sources, shared_tracks
 from recon.weights import load_into, packaged
 
 if TYPE_CHECKING:
     from recon.cameras.bundle import Bundle
     from recon.cameras.solve import Placed
+    from recon.models.recon_small.matches import Described
     from recon.scene import Images
 
-Descriptors = Sequence[tuple[Tensor, Tensor, Tensor]]  # a view: coarse [128, h/8, w/8], fine [64, h/4, w/4], usable cells
 WEIGHTS = "recon-mvs.safetensors"
 NEARER, FARTHER = 0.65, 1.6  # the sweep reaches beyond the nearest and farthest that tracks and pointmap know
 TAIL = 0.005  # of the pixels at both ends that do not count for that
@@ -39,7 +39,7 @@ def load_sweeper(device: str) -> ReconMVS:
 
 @torch.inference_mode()
 def sweep(
-    net: ReconMVS, images: Images, descriptors: Descriptors, scales: Tensor, placed: Placed, bundle: Bundle | None, prior: DepthMaps, *,
+    net: ReconMVS, images: Images, descriptors: Sequence[Described], scales: Tensor, placed: Placed, bundle: Bundle | None, prior: DepthMaps, *,
     step: Callable[[float], None],
 ) -> tuple[DepthMaps, Tensor]:  # fmt: skip
     """Depth maps on the grid of `images`, which cameras, descriptors and `prior` are on too, and the sources of each view [V, 4] (-1: none).
@@ -58,7 +58,7 @@ def sweep(
     views = posed_views(images, descriptors, scales, K, T, inverse_ranges(prior, bundle, T), prior, device)
     detail = describe(net, views.images)
     depth, error, valid = prior.depth.clone(), prior.relative_error.clone(), prior.valid.clone()
-    corrections = torch.zeros(*depth.shape, 13)
+    corrections = prior.corrections.clone() if prior.corrections is not None else torch.zeros(*depth.shape, GAUSSIAN_CHANNELS)
     chunk = CHUNK[device.type]
     for done in range(0, len(swept), chunk):
         rows = swept[done : done + chunk]
@@ -68,7 +68,8 @@ def sweep(
             out: SweptDepth = net(views, detail, rows.to(device), used.to(device), gaussians=True)
         depth[rows], error[rows] = (1 / out.inverse_depth).cpu(), out.log_b.exp().cpu()
         assert out.gaussians is not None
-        valid[rows], corrections[rows] = out.validity.sigmoid().cpu(), out.gaussians.cpu()
+        corrections[rows] = out.gaussians.cpu()
+        valid[rows] = torch.maximum(valid[rows], out.validity.sigmoid().cpu())  # either network's word is enough: dark plain backdrops are no sky
         step((done + len(rows)) / len(swept))
     return DepthMaps(depth=depth, relative_error=error, valid=valid, seen=prior.seen, corrections=corrections), sources
 
@@ -81,15 +82,15 @@ def describe(net: ReconMVS, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def posed_views(
-    images: Images, descriptors: Descriptors, scales: Tensor, K: Tensor, cam_to_world: Tensor, inverse_range: Tensor, prior: DepthMaps,
+    images: Images, descriptors: Sequence[Described], scales: Tensor, K: Tensor, cam_to_world: Tensor, inverse_range: Tensor, prior: DepthMaps,
     device: torch.device,
 ) -> PosedViews:  # fmt: skip
     """What the network reads, on its device."""
-    pooled = F.avg_pool2d(torch.stack([1 / prior.depth, prior.confidence.log()], 1), COARSE_STRIDE)
+    pooled = F.avg_pool2d(torch.stack([1 / prior.depth, (POINTMAP_ERROR / prior.relative_error).log()], 1), COARSE_STRIDE)
     return PosedViews(
         images=images.rgb.to(device).float().permute(0, 3, 1, 2),
-        coarse=torch.stack([coarse for coarse, _, _ in descriptors]).to(device),
-        fine=torch.stack([fine for _, fine, _ in descriptors]).to(device),
+        coarse=torch.stack([d.coarse for d in descriptors]).to(device),
+        fine=torch.stack([d.fine for d in descriptors]).to(device),
         scales=scales.to(device), K=K.to(device), cam_to_world=cam_to_world.to(device), inverse_range=inverse_range.float().to(device),
         prior=pooled[:, 0].to(device), prior_confidence=pooled[:, 1].to(device) + 0.05,
     )  # fmt: skip

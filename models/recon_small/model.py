@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recon.cameras.agreement import agreement
-from recon.cameras.matching import MatchKind, choose_pairs, find_matches
+from recon.cameras.doubt import doubted
+from recon.cameras.matching import MatchKind, find_matches
+from recon.cameras.overlays import still_cells, still_warnings, without, without_bars
+from recon.cameras.pairing import PairChoice, choose_pairs
 from recon.cameras.solve import solve
 from recon.models.recon_mvs.sweep import load_sweeper, sweep
 from recon.models.recon_small.matches import own_descriptors, own_matches
@@ -23,7 +27,7 @@ from recon.models.recon_small.prediction import predict, sight_of
 from recon.photos.grid import resize
 from recon.surfaces.assembly import assemble
 from recon.surfaces.depth_alignment import aligned_log_depth
-from recon.surfaces.depth_maps import CONFIDENCE_OF_ERROR, DepthMaps
+from recon.surfaces.depth_maps import POINTMAP_ERROR, DepthMaps
 from recon.surfaces.resolve import partners, resolve
 
 if TYPE_CHECKING:
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
     from recon.scene import Cameras, Images, Scene
 
 POINTMAP_LONG_SIDE, MATCH_LONG_SIDE = 320, 640
-PAIR_LIMIT = 150
 SurfaceKind = Literal["sweep", "pointmap"]
+PlaceChoice = Literal["held", "all"]
 
 
 class ReconSmallModel(ReconSmall):
@@ -44,33 +48,43 @@ class ReconSmallModel(ReconSmall):
 
     @torch.inference_mode()
     def reconstruct(
-        self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int = MATCH_LONG_SIDE,
-        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", metric: bool = False, progress: Progress | None = None,
-        seed: int = 0,
+        self, images: Images, *, cameras: Cameras | None = None, matches: MatchKind = "both", match_long_side: int | None = None,
+        pointmap_long_side: int = POINTMAP_LONG_SIDE, surfaces: SurfaceKind = "sweep", progress: Progress | None = None,
+        pairs: PairChoice = "auto", place: PlaceChoice = "held", seed: int = 0,
     ) -> Scene:  # fmt: skip
         """The scene of the photos on the grid of `images`.
 
         `cameras` (on the grid of `images`; NaN where unknown) are kept; `matches` says which correspondences place the views.
-        The long sides are the resolutions of the network's two branches. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
-        "pointmap" all depth from this network. `metric`: the unit of `cameras` is a metre.
+        The long sides are the resolutions of the network's two branches; matches and sweep are made at MATCH_LONG_SIDE, or on the grid of
+        `images` where that is finer. `surfaces`: "sweep" takes the depth of what two views see from recon-mvs,
+        "pointmap" all depth from this network.
+        `pairs`: which pairs of views are matched; `place`: "all" keeps the pointmap's guess of views that neither matches nor geometry hold.
         """
         tell = progress or (lambda text, share: None)
         tell("depth", 0.0)
-        coarse, fine = resize(images, pointmap_long_side), resize(images, match_long_side)
+        images, bars = without_bars(images)
+        matched = match_long_side or max(MATCH_LONG_SIDE, *images.rgb.shape[1:3])
+        coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
         prediction = predict(self, coarse)
         sight = sight_of(images, coarse, fine, prediction)
-        several = len(images) > 1
+        several, device = len(images) > 1, next(self.parameters()).device
         tell("matches", 0.2)
         descriptors = own_descriptors(self, fine) if several else []
-        found = {}
+        found, still = {}, np.zeros((1, 1), bool)
         if several and matches != "none":
-            pairs = choose_pairs(len(images), prediction.similarity, PAIR_LIMIT)
+            chosen = choose_pairs(prediction.similarity, pairs)
             matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
-            found = find_matches(fine, pairs, matcher, sift=matches in ("both", "sift"), step=lambda share: tell("matches", 0.2 + 0.3 * share))
+            step = lambda share: tell("matches", 0.2 + 0.3 * share)
+            every = find_matches(fine, chosen, matcher, sift=matches in ("both", "sift"), step=step, device=device)
+            still = still_cells(every, fine)
+            found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
-        placed, bundle = solve(images, fine, sight, found, cameras)
+        guess, stage = place == "all" or matches == "none", lambda name: tell(name, 0.55)
+        placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, device=device, stage=stage)
+        witnesses = agreement(sight, fine, placed, bundle)
+        placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(
-            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=CONFIDENCE_OF_ERROR / prediction.confidence,
+            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=POINTMAP_ERROR / prediction.confidence,
             valid=prediction.valid, seen=torch.zeros_like(prediction.valid, dtype=torch.bool), corrections=prediction.gaussians,
         )  # fmt: skip
         grid, checked = coarse, [[] for _ in range(len(images))]
@@ -82,7 +96,7 @@ class ReconSmallModel(ReconSmall):
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
-        report = {"agreement": agreement(sight, fine, placed, bundle)}
-        scene = assemble(images, grid, fine, placed, bundle, maps, checked, metric=metric, report=report)
+        report = {"agreement": witnesses, "doubts": [*still_warnings(still, bars), *doubts]}
+        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
         tell("done", 1.0)
         return scene

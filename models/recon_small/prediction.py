@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FOCAL_SIGMA, EXIF_SIGMA = 0.25, 0.08  # widths of the prior in log focal: from the network, from EXIF
 LENS_TEMPERATURE = 2.0  # the network is surer of the lens on photos than it has reason to be
+GROUP = 8  # views in one forward pass
 USUAL_FOCAL, USUAL_SIGMA = 0.9, 0.5  # the lenses that people use, by the image diagonal: centre and width in log
 
 
@@ -37,11 +38,26 @@ class Prediction:
     lens: np.ndarray  # [V, bins] log density over lens_logs, unnormalised
     cam_to_world: np.ndarray  # [V, 4, 4] Procrustes, axes of view 0, the network's scale
     residual: np.ndarray  # [V] relative residual of that fit
+    group: np.ndarray  # [V] views of one forward pass; poses and scales of different groups have nothing to do with each other
     similarity: np.ndarray  # [V, V]
 
 
 def predict(net: ReconSmall, images: Images) -> Prediction:
-    """The forward pass and everything that follows from it alone."""
+    """The forward pass and everything that follows from it alone, for GROUP views at a time: its cost grows with the square of their number."""
+    views = len(images.rgb)
+    groups = np.array_split(np.arange(views), math.ceil(views / GROUP))
+    parts = [_predict_group(net, images[torch.from_numpy(g)] if len(groups) > 1 else images) for g in groups]
+    coarse = torch.cat([coarse for _, coarse in parts])
+    joined = {}
+    for f in fields(Prediction):
+        values = [getattr(part, f.name) for part, _ in parts]
+        joined[f.name] = torch.cat(values) if isinstance(values[0], Tensor) else np.concatenate(values)
+    joined["group"] = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+    return Prediction(**{**joined, "lens_logs": parts[0][0].lens_logs, "similarity": view_similarity(coarse)})
+
+
+def _predict_group(net: ReconSmall, images: Images) -> tuple[Prediction, Tensor]:
+    """Some views together; their similarity is left at zero, their coarse descriptors come beside it."""
     device = next(net.parameters()).device
     out = net.forward(images.rgb.to(device).float().permute(0, 3, 1, 2)[None])
     local, common = out["local"][0], out["common"][0]
@@ -58,7 +74,7 @@ def predict(net: ReconSmall, images: Images) -> Prediction:
     first = np.linalg.inv(poses[0])
     logs, density = lens_density(out["lens"][0], net.params)
     share = np.exp(density - density.max(1, keepdims=True))
-    return Prediction(
+    prediction = Prediction(
         log_depth=local[..., 2].clamp(min=1e-4).log().cpu(),
         confidence=out["local_confidence"][0].cpu(),
         valid=valid.cpu(),
@@ -69,8 +85,10 @@ def predict(net: ReconSmall, images: Images) -> Prediction:
         lens=density,
         cam_to_world=np.stack([first @ T for T in poses]),
         residual=np.array(residuals),
-        similarity=view_similarity(out["coarse"][0]),
+        group=np.zeros(len(local), int),
+        similarity=np.zeros((len(local), 0)),
     )
+    return prediction, out["coarse"][0]
 
 
 def lens_density(logits: Tensor, params: ReconSmallParams) -> tuple[np.ndarray, np.ndarray]:  # [V, bins] -> [bins], [V, bins]
@@ -111,6 +129,7 @@ def sight_of(images: Images, coarse: Images, fine: Images, prediction: Predictio
     return Sight(
         focal=np.where(given, known, focal), sigma=sigma, log_prior=None if given.any() else log_prior, grid=coarse, log_depth=prediction.log_depth,
         local=prediction.local, cam_to_world=prediction.cam_to_world, residual=prediction.residual,
+        group=prediction.group,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from recon.models.layers.blocks import ResidualConv
 from recon.models.recon_mvs.network import COARSE_STRIDE, PosedViews, ReconMVS, SweptDepth
 from recon.models.recon_small.network import ReconSmall
 from recon.models.training.dice import Dice
-from recon.models.training.generator import FARTHEST, LEAST_SHARE, SceneGenerator, Views
+from recon.models.training.generator import FARTHEST, LEAST_SHARE, SceneGenerator
 from recon.models.training.optimizers import build_optimizers
 from recon.models.training.photometrics import develop, expose
 from recon.models.training.recon_mvs_losses import total_loss
@@ -95,8 +95,24 @@ def draw_prior(dice: Dice, z: Tensor, confidence: Tensor, depth: Tensor, mask: T
     return inverse * (bend * amount).exp(), known * ~dice.chance(0.1, b, 1, 1, 1)
 
 
+def posed_views(dice: Dice, small: ReconSmall, images: Tensor, depth: Tensor, there: Tensor, K: Tensor, cam_to_world: Tensor) -> PosedViews:
+    """What the pipeline would know of the views, all scenes in one list; prior and range are drawn.
+
+    images [B, V, 3, H, W] 0..1; depth [B, V, H, W] the true one, known where `there`; K [B, V, 3, 3] and cam_to_world [B, V, 4, 4] as solved.
+    """
+    with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
+        out = small(images)
+    prior, confidence = draw_prior(dice, out["local"][..., 2].float(), out["local_confidence"].float(), depth, there)
+    flat = lambda x: x.flatten(0, 1)
+    half = lambda x: flat(x).bfloat16() if x.is_cuda else flat(x)  # as autocast would; the sweep reads half as much
+    return PosedViews(
+        images=flat(images), coarse=half(out["coarse"]), fine=half(out["fine"]), scales=small.scales(), K=flat(K), cam_to_world=flat(cam_to_world),
+        inverse_range=flat(draw_ranges(dice, depth, there)), prior=flat(prior), prior_confidence=flat(confidence),
+    )  # fmt: skip
+
+
 class ReconMVSTask:
-    """Trains recon-mvs, all but its Gaussian head, on the descriptors and pointmaps of a recon-small that is held."""
+    """Trains recon-mvs, all but its Gaussian head (see gaussians.py), on the descriptors and pointmaps of a recon-small that is held."""
 
     def __init__(self, net: ReconMVS, small: ReconSmall, generator: SceneGenerator) -> None:
         self.net, self.small, self.generator = net, small.eval().requires_grad_(False), generator
@@ -120,24 +136,9 @@ class ReconMVSTask:
         references, sources = draw_sources(dice, shape.scenes, shape.views)
         useful = useful[:, None, None, None].expand_as(there).flatten(0, 1)
         depth, there_flat = seen.depth.flatten(0, 1), there.flatten(0, 1)
-        views = self.posed_views(seen, there)
-        return DepthBatch(views=views, references=references, sources=sources, depth=depth, mask=there_flat & useful, sky=~there_flat & useful)
-
-    def posed_views(self, seen: Views, there: Tensor) -> PosedViews:
-        """What the pipeline would know of the views; there [B, V, H, W] bool: the depth is known."""
-        dice = self.generator.dice
         images = develop(dice, expose(dice, seen.color, seen.depth > 0))
-        with torch.autocast("cuda", torch.bfloat16, enabled=images.is_cuda):
-            out = self.small(images)
-        K, cam_to_world = draw_solved(dice, *camera_matrices(seen.cameras))
-        prior, confidence = draw_prior(dice, out["local"][..., 2].float(), out["local_confidence"].float(), seen.depth, there)
-        flat = lambda x: x.flatten(0, 1)
-        half = lambda x: flat(x).bfloat16() if x.is_cuda else flat(x)  # as autocast would; the sweep reads half as much
-        return PosedViews(
-            images=flat(images), coarse=half(out["coarse"]), fine=half(out["fine"]), scales=self.small.scales(), K=flat(K),
-            cam_to_world=flat(cam_to_world), inverse_range=flat(draw_ranges(dice, seen.depth, there)), prior=flat(prior),
-            prior_confidence=flat(confidence),
-        )  # fmt: skip
+        views = posed_views(dice, self.small, images, seen.depth, there, *draw_solved(dice, *camera_matrices(seen.cameras)))
+        return DepthBatch(views=views, references=references, sources=sources, depth=depth, mask=there_flat & useful, sky=~there_flat & useful)
 
     def forward(self, batch: DepthBatch) -> SweptDepth:
         """The network's depth of every reference."""

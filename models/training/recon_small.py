@@ -18,7 +18,7 @@ BLOCKS = ("encoder.", "frame.", "joint.")  # the transformer blocks
 
 
 class ReconSmallTask:
-    """Trains all of recon-small but its Gaussian head (see gaussians.py)."""
+    """Trains all of recon-small but its Gaussian head."""
 
     def __init__(self, net: ReconSmall, generator: SceneGenerator) -> None:
         self.net, self.generator = net, generator

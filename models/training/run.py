@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -14,10 +13,10 @@ from torch import nn
 from recon import weights
 from recon.errors import ReconError
 from recon.models.recon_mvs.network import ReconMVS
-from recon.models.recon_small.network import PATCH, ReconSmall
-from recon.models.training import recon_mvs, recon_small
+from recon.models.recon_small.network import ReconSmall
+from recon.models.training import gaussians, recon_mvs, recon_small
 from recon.models.training.assets import load_assets
-from recon.models.training.gaussians import train_gaussian_head
+from recon.models.training.gaussians import GaussianTask
 from recon.models.training.generator import SceneGenerator
 from recon.models.training.recon_mvs import ReconMVSTask
 from recon.models.training.recon_small import ReconSmallTask
@@ -25,15 +24,17 @@ from recon.models.training.train import Task, TrainOptions, train
 
 Network = Literal["recon-small", "recon-mvs"]
 DEFAULTS: dict[Network, TrainOptions] = {"recon-small": recon_small.DEFAULTS, "recon-mvs": recon_mvs.DEFAULTS}
+GAUSSIAN_DEFAULTS = gaussians.DEFAULTS
 
 
 def run(
-    network: Network, options: TrainOptions, *, textures: Path | None, meshes: Path | None, begin_from: str | Path | None, device: str
-) -> None:
+    network: Network, options: TrainOptions, *, textures: Path | None, meshes: Path | None, begin_from: str | Path | None, device: str,
+    only_gaussians: bool = False,
+) -> None:  # fmt: skip
     """Trains a network and leaves packed weights in options.save; under torchrun one process a GPU.
 
-    `begin_from`: weights to go on from, None for random ones. recon-mvs reads the packaged recon-small, which is held. Raises ReconError for packs
-    and weights that cannot be used.
+    `begin_from`: weights to go on from, None for random ones. recon-mvs reads the packaged recon-small, which is held; `only_gaussians` trains its
+    Gaussian head and holds the rest. Raises ReconError for packs and weights that cannot be used.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if world > 1:
@@ -42,14 +43,14 @@ def run(
         torch.cuda.set_device(rank)
         device = f"cuda:{rank}"
         dist.init_process_group("nccl")
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("highest" if only_gaussians else "high")  # TF32 would move Gaussians by a fifth of a pixel
     torch.manual_seed(options.seed)  # the same random weights on every GPU
     net = on_device(ReconSmall() if network == "recon-small" else ReconMVS(), begin_from, device)
     seed = options.seed * 1000 + rank + round(options.done_minutes * 7919)  # a run that goes on sees other scenes
     generator = SceneGenerator(load_assets(device, textures, meshes), seed=seed, device=device)
     torch.manual_seed(seed)  # the losses draw windows
     options.save.parent.mkdir(parents=True, exist_ok=True)
-    train(build_task(net, generator), options)
+    train(build_task(net, generator, only_gaussians), options)
     if world > 1:
         dist.destroy_process_group()
 
@@ -61,21 +62,12 @@ def on_device(net: ReconSmall | ReconMVS, path: str | Path | None, device: str) 
     return net.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (a fifth faster)
 
 
-def build_task(net: nn.Module, generator: SceneGenerator) -> Task:
-    """How this network is trained."""
+def build_task(net: nn.Module, generator: SceneGenerator, only_gaussians: bool) -> Task:
+    """How this network, or of recon-mvs the Gaussian head alone, is trained."""
     if isinstance(net, ReconMVS):
         small = on_device(ReconSmall(), weights.packaged("recon-small.safetensors"), str(generator.dice.device))
         assert isinstance(small, ReconSmall)
-        return ReconMVSTask(net, small, generator)
-    assert isinstance(net, ReconSmall), type(net)
+        return (GaussianTask if only_gaussians else ReconMVSTask)(net, small, generator)
+    assert isinstance(net, ReconSmall) and not only_gaussians, type(net)
     return ReconSmallTask(net, generator)
 
-
-def run_gaussians(options: TrainOptions, *, textures: Path | None, meshes: Path | None, begin_from: str | Path, device: str) -> None:
-    """Trains the Gaussian head of recon-small alone, on pictures of 4:3 with about min(options.sides)^2 pixels; one process."""
-    net = ReconSmall().to(device)
-    weights.load_into(net, begin_from)
-    options.save.parent.mkdir(parents=True, exist_ok=True)
-    generator = SceneGenerator(load_assets(device, textures, meshes), seed=options.seed, device=device)
-    width, height = (max(2, round(min(options.sides) * factor / PATCH)) * PATCH for factor in (math.sqrt(4 / 3), math.sqrt(3 / 4)))
-    train_gaussian_head(net, generator, minutes=options.minutes, save=options.save, log=options.log, height=height, width=width, lr=options.lr)

@@ -60,11 +60,11 @@ class Task(Protocol):
 
     @property
     def net(self) -> nn.Module:
-        """The network whose parameters are trained."""
+        """The network that is trained, or a part of it; all of it is saved."""
         ...
 
     def optimizers(self, lr: float) -> list[torch.optim.Optimizer]:
-        """Optimisers of all its parameters."""
+        """Optimisers of the parameters that are trained."""
         ...
 
     def compile(self) -> None:

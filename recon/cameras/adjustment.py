@@ -1,136 +1,174 @@
-"""Bundle adjustment: cameras, focal lengths and points that fit their observations best.
+"""Contains bundle adjustment: cameras, focal lengths and points that fit their observations best (PyTorch, float64, on any device).
 
-Levenberg-Marquardt with the points eliminated (Schur complement; Triggs et al. 2000, section 6.1), Cauchy loss by reweighting, numpy alone.
-The reduced system is dense, which is right up to about a hundred views.
+Levenberg-Marquardt with the points eliminated (Schur complement; Triggs et al. 2000, section 6.1), Cauchy loss by reweighting. The reduced
+system is gathered from the pairs of observations of each point: memory grows with their number, not with views times points.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from recon.cameras.pose import PRIOR_WEIGHT, rotation, skew
-from recon.cameras.tracks import Observations
+from recon.cameras.epipolar import PRIOR_WEIGHT, rotation, skew
+from recon.cameras.tracks import Observations, accumulate, gather
+
+BLOCKS_AT_ONCE = 1 << 18  # of 7 x 7 doubles: 100 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
     """Cameras under adjustment: x_camera = R x_world + t, u = focal exp(log_scale) x / z + principal."""
 
-    R: np.ndarray  # [V, 3, 3] world to camera
-    t: np.ndarray  # [V, 3]
-    focal: np.ndarray  # [V, 2] pixels, the prior
-    principal: np.ndarray  # [V, 2]
-    log_scale: np.ndarray  # [V] of the focal
+    R: Tensor  # [V, 3, 3] world to camera
+    t: Tensor  # [V, 3]
+    focal: Tensor  # [V, 2] pixels, the prior
+    principal: Tensor  # [V, 2]
+    log_scale: Tensor  # [V] of the focal
 
     @property
-    def focal_now(self) -> np.ndarray:  # [V, 2]
-        return self.focal * np.exp(self.log_scale)[:, None]
+    def focal_now(self) -> Tensor:  # [V, 2]
+        return self.focal * self.log_scale.exp()[:, None]
 
 
-def project(rig: Rig, points: np.ndarray, o: Observations) -> tuple[np.ndarray, np.ndarray]:
+def project(rig: Rig, points: Tensor, o: Observations) -> tuple[Tensor, Tensor]:
     """Pixels [O, 2] of the observed points and the points in camera axes [O, 3]."""
-    p = np.einsum("oij,oj->oi", rig.R[o.view], points[o.point]) + rig.t[o.view]
-    z = np.maximum(p[:, 2:], 1e-9)
-    return rig.focal_now[o.view] * p[:, :2] / z + rig.principal[o.view], p
+    p = (rig.R[o.view] @ points[o.point][..., None])[..., 0] + rig.t[o.view]
+    return rig.focal_now[o.view] * p[:, :2] / p[:, 2:].clamp(min=1e-9) + rig.principal[o.view], p
 
 
-def reprojection_errors(rig: Rig, points: np.ndarray, o: Observations) -> np.ndarray:
+def reprojection_errors(rig: Rig, points: Tensor, o: Observations) -> Tensor:
     """Distances [O] in pixels; infinite behind the camera and for points that are not finite."""
     u, p = project(rig, points, o)
-    e = np.linalg.norm(u - o.xy, axis=1)
-    return np.where((p[:, 2] > 1e-9) & np.isfinite(e), e, np.inf)
+    e = (u - o.xy).norm(dim=1)
+    return torch.where((p[:, 2] > 1e-9) & e.isfinite(), e, torch.inf)
 
 
-def robust_cost(rig: Rig, points: np.ndarray, o: Observations, threshold: float, prior: np.ndarray) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Freedom:
+    """What may move, and the prior."""
+
+    column: Tensor  # [7 V] the unknown that each camera parameter (rotation, translation, log focal) is moved by; `count` for none
+    count: int
+    prior: Tensor  # [V] weight of log_scale^2
+
+
+def freedom(o: Observations, free: Tensor, focal_free: Tensor, *, shared: bool, sigma: float) -> Freedom:
+    """free [V]: poses that move; focal_free [V]: focal lengths that do, all as one when they are shared."""
+    views = len(free)
+    moves = torch.cat([free[:, None].expand(-1, 6), (focal_free & (not shared))[:, None]], 1).reshape(-1)
+    column = torch.where(moves, moves.cumsum(0) - 1, -1)
+    count = int(moves.sum())
+    if shared and bool(focal_free.any()):
+        column.view(views, 7)[focal_free, 6] = count
+        count += 1
+    column = torch.where(column < 0, count, column)
+    seen = torch.bincount(o.view, minlength=views).to(o.xy)
+    holders = focal_free & (seen > 0)
+    weight = PRIOR_WEIGHT * seen[holders].mean() / sigma**2 if bool(holders.any()) else torch.zeros(())
+    prior = torch.where(holders, weight / (holders.sum() if shared else 1), 0.0).to(o.xy)
+    return Freedom(column=column, count=count, prior=prior)
+
+
+def robust_cost(rig: Rig, points: Tensor, o: Observations, threshold: float, prior: Tensor) -> Tensor:
     """Sum of log1p((error / threshold)^2) and of prior [V] * log_scale^2."""
     u, _ = project(rig, points, o)
-    return np.log1p(((u - o.xy) ** 2).sum(1) / threshold**2).sum() + (prior * rig.log_scale**2).sum()
+    return torch.log1p((u - o.xy).square().sum(1) / threshold**2).sum() + (prior * rig.log_scale.square()).sum()
 
 
-def jacobians(rig: Rig, points: np.ndarray, o: Observations, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def jacobians(rig: Rig, points: Tensor, o: Observations, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted Jacobians by camera [O, 2, 7] (rotation, translation, log focal) and point [O, 2, 3], and residuals [O, 2]."""
     u, p = project(rig, points, o)
-    f, z = rig.focal_now[o.view], np.maximum(p[:, 2], 1e-9)
+    f, z = rig.focal_now[o.view], p[:, 2].clamp(min=1e-9)
     r = (u - o.xy) / threshold
-    D = np.zeros((len(z), 2, 3))
-    D[:, 0, 0], D[:, 1, 1] = f[:, 0] / z, f[:, 1] / z
-    D[:, :, 2] = -(u - rig.principal[o.view]) / z[:, None]
-    D /= threshold
-    Jc = np.concatenate([-D @ skew(p - rig.t[o.view]), D, ((u - rig.principal[o.view]) / threshold)[..., None]], 2)
-    w = 1 / np.sqrt(1 + (r**2).sum(1))
+    from_centre = u - rig.principal[o.view]
+    D = torch.cat([torch.diag_embed(f / z[:, None]), -(from_centre / z[:, None])[..., None]], 2) / threshold
+    Jc = torch.cat([-D @ skew(p - rig.t[o.view]), D, (from_centre / threshold)[..., None]], 2)
+    w = (1 + r.square().sum(1)).rsqrt()
     return w[:, None, None] * Jc, w[:, None, None] * (D @ rig.R[o.view]), w[:, None] * r
 
 
-def _columns(views: int, free: np.ndarray, focal_free: np.ndarray, shared: bool) -> np.ndarray:
-    """Selection [7 V, n] from all camera parameters to those that are adjusted; shared focals are one column."""
-    rows = np.zeros((views, 7), bool)
-    rows[:, :6], rows[:, 6] = free[:, None], focal_free & (not shared)
-    S = np.eye(7 * views)[:, rows.reshape(-1)]
-    if shared and focal_free.any():
-        together = np.zeros((views, 7))
-        together[focal_free, 6] = 1
-        S = np.concatenate([S, together.reshape(-1, 1)], 1)
-    return S
+def companions(o: Observations) -> tuple[Tensor, Tensor]:
+    """All ordered pairs of observations of one point, an observation with itself too: two lists of numbers."""
+    order = torch.argsort(o.point, stable=True)
+    length = o.lengths()
+    first = length.cumsum(0) - length  # of each point in that order
+    mine = length[o.point[order]]
+    one = torch.repeat_interleave(torch.arange(len(order), device=order.device), mine)
+    within = torch.arange(len(one), device=order.device) - (mine.cumsum(0) - mine)[one]
+    return order[one], order[first[o.point[order]][one] + within]
 
 
-def moved(rig: Rig, points: np.ndarray, dc: np.ndarray, dp: np.ndarray | float) -> tuple[Rig, np.ndarray]:
-    """The rig and points after a step: dc [V * 7] (rotation, translation, log focal), dp [P, 3]."""
-    dc = dc.reshape(-1, 7)
-    turned = rotation(dc[:, :3])
-    return replace(rig, R=turned @ rig.R, t=rig.t + dc[:, 3:6], log_scale=np.clip(rig.log_scale + dc[:, 6], -2.5, 2.5)), points + dp
+def moved(rig: Rig, dc: Tensor) -> Rig:
+    """The rig after a step [V, 7] (rotation, translation, log focal)."""
+    log_scale = (rig.log_scale + dc[:, 6]).clamp(-2.5, 2.5)
+    return replace(rig, R=rotation(dc[:, :3]) @ rig.R, t=rig.t + dc[:, 3:6], log_scale=log_scale)
 
 
-def adjust(rig: Rig, points: np.ndarray, o: Observations, *, free: np.ndarray, focal_free: np.ndarray, sigma: float = 0.35,
-           prior_weight: float = PRIOR_WEIGHT, threshold_px: float = 1.0, shared_focal: bool = True, rounds: int = 15) -> tuple[Rig, np.ndarray]:
+class System:
+    """The normal equations at one place, points eliminated as the damping asks for it."""
+
+    def __init__(self, rig: Rig, points: Tensor, o: Observations, f: Freedom, pairs: tuple[Tensor, Tensor], threshold: float) -> None:
+        Jc, Jp, r = jacobians(rig, points, o, threshold)
+        views = len(rig.R)
+        self.o, self.f, self.pairs, self.views = o, f, pairs, views
+        self.W = Jc.mT @ Jp  # [O, 7, 3]
+        self.U, self.g = gather(Jc.mT @ Jc, o.view, views), gather((Jc.mT @ r[..., None])[..., 0], o.view, views)
+        self.V, self.h = gather(Jp.mT @ Jp, o.point, o.count), gather((Jp.mT @ r[..., None])[..., 0], o.point, o.count)
+        self.U[:, 6, 6] += f.prior
+        self.g[:, 6] += f.prior * rig.log_scale
+
+    def reduced(self, full: Tensor) -> Tensor:  # [7 V, ...] -> [n, ...]
+        """Rows of the camera parameters summed into the unknowns."""
+        return gather(full, self.f.column, self.f.count + 1)[: self.f.count]
+
+    def step(self, damping: float) -> tuple[Tensor, Tensor]:
+        """Camera step [V, 7] and point step [P, 3]."""
+        V, o = self.V, self.o
+        diagonal = V.diagonal(dim1=1, dim2=2)
+        V = V + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True) + 1e-15)
+        inverse = torch.linalg.inv(V)
+        T = self.W @ inverse[o.point]  # [O, 7, 3]
+        if self.f.count:
+            H = V.new_zeros(self.views * self.views, 7, 7)
+            for start in range(0, len(self.pairs[0]), BLOCKS_AT_ONCE):
+                one, other = (p[start : start + BLOCKS_AT_ONCE] for p in self.pairs)
+                accumulate(H, o.view[one] * self.views + o.view[other], -(T[one] @ self.W[other].mT))
+            H = H.unflatten(0, (self.views, self.views))
+            H[range(self.views), range(self.views)] += self.U
+            H = self.reduced(self.reduced(H.permute(0, 2, 1, 3).reshape(7 * self.views, -1)).T)
+            size = self.reduced(self.U.diagonal(dim1=1, dim2=2).reshape(-1))
+            rhs = self.reduced((gather((T @ self.h[o.point][..., None])[..., 0], o.view, self.views) - self.g).reshape(-1))
+            x = torch.linalg.solve(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
+        else:
+            x = V.new_zeros(0)
+        dc = torch.cat([x, x.new_zeros(1)])[self.f.column].unflatten(0, (-1, 7))
+        back = gather((self.W.mT @ dc[o.view][..., None])[..., 0], o.point, o.count)
+        return dc, -(inverse @ (self.h + back)[..., None])[..., 0]
+
+
+def adjust(
+    rig: Rig, points: Tensor, o: Observations, *, free: Tensor, focal_free: Tensor, sigma: float = 0.35, threshold_px: float = 1.0,
+    shared_focal: bool = True, rounds: int = 15,
+) -> tuple[Rig, Tensor]:  # fmt: skip
     """The rig and points after adjustment; free [V] poses move, focal_free [V] focals move; `points` [o.count, 3] must be finite.
 
-    The loss is sum log1p((error / threshold)^2) + prior_weight * observations per view * (log focal / sigma)^2. R turns as exp(w) R.
+    The loss is sum log1p((error / threshold)^2) + PRIOR_WEIGHT * observations per view * (log focal / sigma)^2. R turns as exp(w) R.
     """
-    views, count = len(rig.R), o.count
-    S = _columns(views, free, focal_free, shared_focal)
-    seen = np.bincount(o.view, minlength=views).astype(float)
-    holders = focal_free & (seen > 0)
-    prior = np.where(holders, prior_weight * seen[holders].mean() / sigma**2 if holders.any() else 0.0, 0.0)
-    if shared_focal and holders.any():
-        prior /= holders.sum()
-    damping, old = 1e-4, robust_cost(rig, points, o, threshold_px, prior)
+    f, pairs = freedom(o, free, focal_free, shared=shared_focal, sigma=sigma), companions(o)
+    damping, old = 1e-4, float(robust_cost(rig, points, o, threshold_px, f.prior))
     for _ in range(rounds):
-        Jc, Jp, r = jacobians(rig, points, o, threshold_px)
-        U, g = np.zeros((views, 7, 7)), np.zeros((views, 7))
-        JcT, JpT = Jc.transpose(0, 2, 1), Jp.transpose(0, 2, 1)
-        np.add.at(U, o.view, JcT @ Jc)
-        np.add.at(g, o.view, (JcT @ r[..., None])[..., 0])
-        h = np.stack([np.bincount(o.point, x, count) for x in (JpT @ r[..., None])[..., 0].T], 1)
-        V = np.stack([np.bincount(o.point, x, count) for x in (JpT @ Jp).reshape(-1, 9).T], 1).reshape(-1, 3, 3)
-        W = np.zeros((count, views, 7, 3))
-        W[o.point, o.view] = JcT @ Jp
-        W = W.reshape(count, 7 * views, 3)
-        U[:, 6, 6] += prior
-        g[:, 6] += prior * rig.log_scale
-        H = np.zeros((7 * views, 7 * views))
-        for v in range(views):
-            H[7 * v:7 * v + 7, 7 * v:7 * v + 7] = U[v]
-        g, H = S.T @ g.reshape(-1), S.T @ H @ S
-        WS = np.einsum("pcx,cn->pxn", W, S, optimize=True)  # [P, 3, n]
-        accepted = False
+        system = System(rig, points, o, f, pairs, threshold_px)
         for _ in range(6):
-            diagonal = np.einsum("pii->pi", V)
-            Vd = V + np.eye(3) * (damping * diagonal + 1e-9 * diagonal.max(1, keepdims=True) + 1e-15)[:, None]
-            Vi = np.linalg.inv(Vd)
-            T = (Vi @ WS).reshape(3 * count, S.shape[1])
-            flat = WS.reshape(3 * count, S.shape[1])
-            reduced = H + damping * np.diag(H.diagonal() + 1e-9) - flat.T @ T
-            rhs = -(g - T.T @ h.reshape(-1))
-            dc = np.linalg.lstsq(reduced, rhs, rcond=1e-14)[0] if S.shape[1] else np.zeros(0)
-            dp = -(Vi @ (h + (WS @ dc))[..., None])[..., 0]
-            trial = moved(rig, points, S @ dc, dp)
-            new = robust_cost(*trial, o, threshold_px, prior)
-            if np.isfinite(new) and new < old:
-                accepted, damping = True, max(damping / 10, 1e-9)
+            dc, dp = system.step(damping)
+            trial = moved(rig, dc), points + dp
+            new = float(robust_cost(*trial, o, threshold_px, f.prior))
+            if new < old:
+                damping = max(damping / 10, 1e-9)
                 break
             damping *= 10
-        if not accepted:
+        else:
             break
         rig, points = trial
         gain, old = old - new, new

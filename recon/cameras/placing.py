@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+import torch
 
-from recon.cameras.bundle import WORKERS, Bundle, solve_views
+from recon.cameras.bundle import Bundle, common_focal, solve_views
 from recon.cameras.focal_from_shape import PAIR_LIMIT, SeenPair, lens_shift
-from recon.cameras.matching import Pair
-from recon.cameras.pose import Matches, RelativePose, choose, concatenate, polish
+from recon.cameras.pairing import Pair
+from recon.cameras.pairs import Solver, TwoViews
+from recon.cameras.pose import Matches, RelativePose
 from recon.cameras.sight import Sight
 from recon.photos.moves import principal_points
 
 if TYPE_CHECKING:
     from recon.scene import Images
 
-NO_MATCHES = Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))
 THRESHOLD_PX = 0.5  # expected error of a match on the match grid
 POLISH_SIGMA = 0.5  # of the prior where it has moved to the lens that shape, matches and prior agree on
 SWEEP_SUPPORT = 30  # inliers of a pair below which its shape says nothing
+FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are solved with what these agree on
 
 
-def place(images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None) -> Bundle:
-    """Cameras and tracks from the matches, all in pixels of `images`; K and poses are kept where finite."""
+def place(
+    images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
+    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
+) -> tuple[Bundle, float]:  # fmt: skip
+    """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite.
+
+    `stage` is told what begins.
+    """
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
     shared = len({tuple(sorted(s)) for s in sizes}) == 1
@@ -34,47 +42,70 @@ def place(images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: 
     if K is not None:
         prior[known] = K[known][:, [0, 1], [0, 1]].mean(1)
         centre[known] = K[known][:, :2, 2]
-
-    def solve(pair: Pair) -> RelativePose | None:
-        i, j = pair
-        return choose(
-            found[pair], centre[i], centre[j], prior[i], prior[j], sigma=sight.sigma, threshold_px=THRESHOLD_PX,
-            focal_known=bool(known[i] and known[j]), shared_focal=shared and not (known[i] or known[j]),
+    views = {
+        (i, j): TwoViews(
+            kinds=tuple(k for k in kinds if len(k)), principal_a=centre[i], principal_b=centre[j], focal_a=prior[i], focal_b=prior[j],
+            known_a=bool(known[i]), known_b=bool(known[j]), shared=shared,
         )
+        for (i, j), kinds in found.items()
+        if sum(map(len, kinds)) >= 8
+    }  # fmt: skip
+    solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed, device=device)
+    if len(views) > 1:  # the bundle refines what the pairs only begin
+        solver = replace(solver, coarse_limit=300, refine_limit=800)
+    stage("poses of pairs")
+    relative = with_focal(solver, views)
+    stage("focal length")
+    width = 0.0
+    if sight.log_prior is not None and not known.any():
+        prior, width, polished = by_shape(images, views, relative, sight, solver)
+        relative |= polished
+    if len(views) > 1 and not known.all():
+        stage("poses of pairs again")
+        agreed = np.where(known, prior, common_focal(relative, prior, shared=shared))
+        fixed = {(i, j): replace(v, focal_a=agreed[i], focal_b=agreed[j], known_a=True, known_b=True) for (i, j), v in views.items()}
+        relative = solved(solver, fixed, relative)
+    stage("bundle")
+    matches = {pair: v.every for pair, v in views.items()}
+    options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
+    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, device=device, **options), width
 
-    matches = {pair: concatenate([k for k in kinds if len(k)] or [NO_MATCHES]) for pair, kinds in found.items()}
-    # thousands of small products: BLAS threads would only wait for each other, the pairs themselves share the cores
-    with threadpool_limits(1, user_api="blas"):
-        with ThreadPoolExecutor(WORKERS) as pool:
-            relative = dict(zip(found, pool.map(solve, found), strict=True))
-        if sight.log_prior is not None and not known.any():
-            prior, polished = by_shape(images, matches, relative, centre, sight, shared)
-            relative |= polished
-        options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
-        return solve_views(matches, centre, prior, relative=relative, K=K, cam_to_world=cam_to_world, **options)
+
+def solved(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose] | None = None) -> dict[Pair, RelativePose]:
+    """The relative poses of the pairs that have one."""
+    starts = [g.start if (g := (guesses or {}).get(pair)) is not None else None for pair in views]
+    return {pair: p for pair, p in zip(views, solver.solve(list(views.values()), guesses=starts), strict=True) if p is not None}
+
+
+def surest(relative: dict[Pair, RelativePose], limit: int) -> list[Pair]:
+    """The pairs that tell most."""
+    return sorted(relative, key=lambda pair: -relative[pair].confidence * relative[pair].support ** 0.5)[:limit]
+
+
+def with_focal(solver: Solver, views: dict[Pair, TwoViews]) -> dict[Pair, RelativePose]:
+    """Relative poses with the focal lengths that fit them best: of all the pairs, or of those that look best at the prior."""
+    if len(views) > FOCAL_PAIRS and not all(v.known_a and v.known_b for v in views.values()):
+        look = solved(solver, {pair: replace(v, known_a=True, known_b=True) for pair, v in views.items()})
+        chosen = surest(look, FOCAL_PAIRS)
+        return solved(solver, {pair: views[pair] for pair in chosen}, look)
+    return solved(solver, views)
 
 
 def by_shape(
-    images: Images, matches: dict[Pair, Matches], relative: dict[Pair, RelativePose | None], centre: np.ndarray, sight: Sight, shared: bool
-) -> tuple[np.ndarray, dict[Pair, RelativePose]]:
-    """Prior focals [V] moved to where the shapes fit too (see lens_from_shape), and the surest pairs refined from there."""
+    images: Images, views: dict[Pair, TwoViews], relative: dict[Pair, RelativePose], sight: Sight, solver: Solver
+) -> tuple[np.ndarray, float, dict[Pair, RelativePose]]:
+    """Prior focals [V] moved to where the shapes fit too (see `lens_shift`), how sure that is, and the surest pairs refined from there."""
     assert sight.log_prior is not None
-    solved = {pair: p for pair, p in relative.items() if p is not None and p.support >= SWEEP_SUPPORT}
-    surest = sorted(solved, key=lambda pair: -solved[pair].confidence * solved[pair].support ** 0.5)[:PAIR_LIMIT]
-    if not surest:
-        return sight.focal, {}
-    seen = [
-        SeenPair(
-            matches=(m := matches[(i, j)]), points_a=sight.points(i, m.xa, images), points_b=sight.points(j, m.xb, images), pose=solved[(i, j)],
-            principal_a=centre[i], principal_b=centre[j], focal_a=sight.focal[i], focal_b=sight.focal[j],
-        )
-        for i, j in surest
-    ]  # fmt: skip
-    shift, poses = lens_shift(seen, sight.log_prior, THRESHOLD_PX)
-    prior = sight.focal * np.exp(shift)
-    polished = {}
-    for (i, j), pose in zip(surest, poses, strict=True):
-        polished[(i, j)] = polish(
-            pose, matches[(i, j)], centre[i], centre[j], prior[i], prior[j], sigma=POLISH_SIGMA, threshold_px=THRESHOLD_PX, shared_focal=shared
-        )
-    return prior, polished
+    chosen = surest({pair: p for pair, p in relative.items() if p.support >= SWEEP_SUPPORT}, PAIR_LIMIT)
+    if not chosen:
+        return sight.focal, sight.sigma, {}
+    seen = []
+    for i, j in chosen:
+        m = views[(i, j)].every
+        points_a, points_b = sight.points(i, m.xa, images), sight.points(j, m.xb, images)
+        seen.append(SeenPair(views=views[(i, j)], points_a=points_a, points_b=points_b, pose=relative[(i, j)]))
+    lens = lens_shift(seen, sight.log_prior, solver)
+    prior = sight.focal * np.exp(lens.shift)
+    moved = [replace(views[(i, j)], focal_a=prior[i], focal_b=prior[j]) for i, j in chosen]
+    polished = replace(solver, sigma=POLISH_SIGMA).polish(moved, lens.starts)
+    return prior, lens.width, dict(zip(chosen, polished, strict=True))

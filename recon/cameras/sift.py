@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from recon.cameras.pose import Matches
+from recon.cameras.usable import filled
 
 LONG_SIDE = 1024
+MOST_FEATURES = 8000  # the strongest; fewer cost accuracy where texture is faint
 
 
-def sift_features(image: np.ndarray, *, max_features: int = 8000) -> tuple[np.ndarray, np.ndarray]:  # [H, W, 3] uint8 RGB
+def sift_features(
+    image: np.ndarray, keep: np.ndarray | None = None, *, max_features: int = MOST_FEATURES
+) -> tuple[np.ndarray, np.ndarray]:  # [H, W, 3] uint8 RGB, [H, W] bool
     """Key points [n, 2] in pixels of `image` (centre of pixel (0, 0) at (0.5, 0.5)) and RootSIFT descriptors [n, 128] float32.
 
-    The long side is brought down to 1024 px inside. Lowe 2004; RootSIFT: Arandjelovic and Zisserman 2012. ValueError for another type.
+    What is not to be kept is filled, and points that reach into it are dropped. The long side is brought down to 1024 px inside.
+    Lowe 2004; RootSIFT: Arandjelovic and Zisserman 2012. ValueError for another type.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an RGB image [H, W, 3] of uint8 is needed, got {image.dtype} {image.shape}")
     import cv2
 
     height, width = image.shape[:2]
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(np.ascontiguousarray(image if keep is None else filled(image, keep)), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, LONG_SIDE / max(height, width))
     if scale < 1:
         grey = cv2.resize(grey, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
@@ -29,31 +35,36 @@ def sift_features(image: np.ndarray, *, max_features: int = 8000) -> tuple[np.nd
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
     xy = np.array([p.pt for p in points], float) + 0.5  # cv2 puts pixel centres at integers
     xy *= [width / grey.shape[1], height / grey.shape[0]]
+    if keep is not None:
+        room = cv2.distanceTransform(keep.astype(np.uint8), cv2.DIST_L2, 3)
+        column, row = (np.clip(xy[:, k].astype(int), 0, n - 1) for k, n in enumerate((width, height)))
+        inside = room[row, column] > [p.size * width / grey.shape[1] for p in points]
+        xy, descriptors = xy[inside], descriptors[inside]
     descriptors /= np.maximum(descriptors.sum(1, keepdims=True), 1e-9)
     return xy, np.sqrt(descriptors)
 
 
-def match_features(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], *, ratio: float = 0.85) -> Matches:
+def match_features(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], *, ratio: float = 0.85, device: torch.device | str = "cpu"
+) -> Matches:
     """Mutual nearest neighbours that pass Lowe's ratio test; confidence is one minus the ratio of distances, stretched to 0..1."""
     (xa, da), (xb, db) = a, b
     if len(xa) < 2 or len(xb) < 2:
         return Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0), source="sift")
-    similarity = da @ db.T  # unit descriptors: squared distance = 2 - 2 s
-    forward = similarity.argmax(1)
-    best = np.take_along_axis(similarity, forward[:, None], 1)[:, 0]
-    rows = np.flatnonzero(best == similarity.max(0)[forward])  # mutual: the largest of its column too (argmax down columns is 20 times slower)
-    columns, first = forward[rows], best[rows]
-    chosen = similarity[rows]
-    chosen[np.arange(len(rows)), columns] = -1
-    distance = lambda s: np.sqrt(np.maximum(2 - 2 * s, 1e-12))
-    quotient = distance(first) / distance(chosen.max(1))
+    similarity = torch.from_numpy(da).to(device) @ torch.from_numpy(db).to(device).T  # unit descriptors: squared distance = 2 - 2 s
+    first, forward = similarity.max(1)
+    rows = (first == similarity.amax(0)[forward]).nonzero()[:, 0]  # mutual: the largest of its column too
+    columns, first = forward[rows], first[rows]
+    others = similarity[rows].scatter_(1, columns[:, None], -1.0)
+    distance = lambda s: (2 - 2 * s).clamp(min=1e-12).sqrt()
+    quotient = distance(first) / distance(others.amax(1))
     kept = quotient < ratio
-    rows, columns, quotient = rows[kept], columns[kept], quotient[kept]
+    rows, columns, quotient = (x[kept].cpu().numpy() for x in (rows, columns, quotient.double()))
     # one point with several orientations gives the same match several times
     _, unique = np.unique(np.round(np.concatenate([xa[rows], xb[columns]], 1), 2), axis=0, return_index=True)
     return Matches(xa=xa[rows[unique]], xb=xb[columns[unique]], confidence=np.clip(1.25 * (1 - quotient[unique]), 0, 1), source="sift")
 
 
-def sift_matches(image_a: np.ndarray, image_b: np.ndarray, *, max_features: int = 8000) -> Matches:
+def sift_matches(image_a: np.ndarray, image_b: np.ndarray, *, max_features: int = MOST_FEATURES) -> Matches:
     """Sub-pixel matches of two uint8 RGB images, in pixels of the images given."""
     return match_features(sift_features(image_a, max_features=max_features), sift_features(image_b, max_features=max_features))

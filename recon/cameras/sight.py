@@ -25,7 +25,8 @@ class Sight:
     grid: Images  # the grid of the maps below
     log_depth: Tensor  # [V, h, w]
     local: np.ndarray  # [V, h, w, 3] points in each view's axes
-    cam_to_world: np.ndarray  # [V, 4, 4] in the axes of view 0
+    cam_to_world: np.ndarray  # [V, 4, 4] in the axes of the first view of its group
+    group: np.ndarray  # [V] views that the network saw together
     residual: np.ndarray  # [V] relative residual of those poses
 
     def points(self, view: int, xy: np.ndarray, images: Images) -> np.ndarray:  # [n, 2] -> [n, 3]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from recon.cameras.bundle import Bundle
 from recon.cameras.depth_scale import depth_scales
-from recon.cameras.matching import Pair
+from recon.cameras.pairing import Pair
 from recon.cameras.placing import place
 from recon.cameras.pose import Matches
 from recon.cameras.sight import Sight
@@ -31,12 +33,18 @@ class Placed:
     placed_by: tuple[PlacedBy, ...]
     confidence: np.ndarray  # [V]
     log_scales: np.ndarray  # [V] of each view's depth
+    focal_width: float = 0.0  # standard deviation of the log focal lengths that matches and network leave; 0 where they are known
 
 
-def solve(images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None) -> tuple[Placed, Bundle | None]:
+def solve(
+    images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None, *, guess: bool = False, seed: int = 0,
+    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
+) -> tuple[Placed, Bundle | None]:  # fmt: skip
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one.
 
-    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`."""
+    Of more than two views those that nothing holds are "unplaced", with the network's pose for what it is worth, unless a `guess` is wanted.
+    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`; `stage` is told what begins.
+    """
     V = len(images.rgb)
     K_given, T_given = given_cameras(cameras, images, fine)
     K = np.tile(np.eye(3), (V, 1, 1))
@@ -48,9 +56,9 @@ def solve(images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Mat
     T = np.full((V, 4, 4), np.nan) if T_given is None else T_given.copy()
     by: list[PlacedBy] = ["given" if g else "unplaced" for g in has_pose]
     confidence = np.where(has_pose, 1.0, 0.0)
-    bundle = None
+    bundle, focal_width = None, 0.0
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle = place(fine, found, sight, K=K_given, cam_to_world=T_given)
+        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device, stage=stage)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
@@ -59,9 +67,9 @@ def solve(images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Mat
         else:
             bundle = None
     scales = depth_scales(sight, fine, bundle, T)
-    T, by, confidence = fill_poses(sight, T, by, confidence, scales)
+    T, by, confidence = fill_poses(sight, T, by, confidence, scales, keep=guess or V <= 2)
     scales = np.where(np.isfinite(scales), scales, np.nanmedian(scales))
-    return Placed(K=K, cam_to_world=T, placed_by=tuple(by), confidence=confidence, log_scales=scales), bundle
+    return Placed(K=K, cam_to_world=T, placed_by=tuple(by), confidence=confidence, log_scales=scales, focal_width=focal_width), bundle
 
 
 def given_cameras(cameras: Cameras | None, images: Images, fine: Images) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -74,19 +82,20 @@ def given_cameras(cameras: Cameras | None, images: Images, fine: Images) -> tupl
 
 
 def fill_poses(
-    sight: Sight, T: np.ndarray, by: list[PlacedBy], confidence: np.ndarray, scales: np.ndarray
+    sight: Sight, T: np.ndarray, by: list[PlacedBy], confidence: np.ndarray, scales: np.ndarray, *, keep: bool
 ) -> tuple[np.ndarray, list[PlacedBy], np.ndarray]:
-    """Poses of the views that nothing placed, from the network's own, carried over by the surest placed view."""
+    """Poses of the views that nothing placed, from the network's own, carried over by the surest placed view that it saw together with them.
+
+    They count as placed by the pointmap where that guess is to be kept, else as unplaced, with confidence 0.
+    """
     T, by, confidence = T.copy(), list(by), confidence.copy()
-    held = np.flatnonzero(np.isfinite(T).all((1, 2)))
-    anchor = int(held[np.argmax(confidence[held])]) if len(held) else 0
-    base = T[anchor] if len(held) else np.eye(4)
-    scale = math.exp(scales[anchor]) if np.isfinite(scales[anchor]) else 1.0
-    for v in range(len(T)):
-        if np.isfinite(T[v]).all():
-            continue
+    held = np.isfinite(T).all((1, 2))
+    for v in np.flatnonzero(~held):
+        near = np.flatnonzero(held & (sight.group == sight.group[v]))
+        anchor = int(near[np.argmax(confidence[near])]) if len(near) else int(np.flatnonzero(sight.group == sight.group[v])[0])
         step = np.linalg.inv(sight.cam_to_world[anchor]) @ sight.cam_to_world[v]
-        step[:3, 3] *= scale
-        T[v], by[v] = base @ step, "pointmap"
-        confidence[v] = 0.3 * math.exp(-5 * float(sight.residual[v]))
+        step[:3, 3] *= math.exp(scales[anchor]) if np.isfinite(scales[anchor]) else 1.0
+        T[v] = (T[anchor] if len(near) else np.eye(4)) @ step
+        if keep and (len(near) or not held.any()):
+            by[v], confidence[v] = "pointmap", 0.3 * math.exp(-5 * float(sight.residual[v]))
     return T, by, confidence

@@ -1,38 +1,53 @@
-"""Tracks: the same scene point followed through many views, from matches of pairs; and their triangulation."""
+"""Contains tracks, the same scene point followed through many views, from matches of pairs; and their triangulation (PyTorch, float64)."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from recon.cameras.pose import Matches
+
+MATCH_LIMIT = 1500  # matches a pair
+ALL_MATCHES = 400_000  # of all pairs together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
     """Where the points were seen; one row an observation, at most one for a point and a view."""
 
-    view: np.ndarray  # [O] int
-    point: np.ndarray  # [O] int, 0..count-1
-    xy: np.ndarray  # [O, 2] pixels, centre of pixel (0, 0) at (0.5, 0.5)
+    view: Tensor  # [O] int
+    point: Tensor  # [O] int, 0..count-1
+    xy: Tensor  # [O, 2] pixels, centre of pixel (0, 0) at (0.5, 0.5)
     count: int  # number of points
 
-    def take(self, index: np.ndarray) -> Observations:
+    def take(self, index: Tensor) -> Observations:
         """Some of the observations; the points keep their numbers."""
         return Observations(view=self.view[index], point=self.point[index], xy=self.xy[index], count=self.count)
 
-    def compact(self) -> tuple[Observations, np.ndarray]:
+    def compact(self) -> tuple[Observations, Tensor]:
         """Points renumbered without gaps, and the old number of each [count]."""
-        old, new = np.unique(self.point, return_inverse=True)
-        return Observations(view=self.view, point=new.reshape(-1), xy=self.xy, count=len(old)), old
+        old, new = torch.unique(self.point, return_inverse=True)
+        return Observations(view=self.view, point=new, xy=self.xy, count=len(old)), old
+
+    def lengths(self) -> Tensor:
+        """How many views see each point [count]."""
+        return torch.bincount(self.point, minlength=self.count)
+
+    def to(self, device: torch.device | str) -> Observations:
+        """The same on another device."""
+        return Observations(view=self.view.to(device), point=self.point.to(device), xy=self.xy.to(device), count=self.count)
 
 
-def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float = 1.0, limit: int = 1500) -> Observations:
+def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float = 1.0) -> Observations:
     """Union-find over the matches of all pairs, the surest first; a union that would give a point two places in one view is refused.
 
-    End points of one view that fall in one cell of `merge_px` are one feature, at their mean. At most `limit` matches a pair are used.
+    End points of one view that fall in one cell of `merge_px` are one feature, at their mean. The surest matches of each pair are used.
     """
+    limit = min(MATCH_LIMIT, ALL_MATCHES // max(len(matches), 1))
     ends_view, ends_xy, confidence = [], [], []
     for (i, j), m in matches.items():
         m = m.best(limit)
@@ -40,7 +55,7 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
         ends_xy.append(np.stack([m.xa, m.xb], 1))
         confidence.append(m.confidence)
     if not sum(len(c) for c in confidence):
-        return Observations(view=np.zeros(0, int), point=np.zeros(0, int), xy=np.zeros((0, 2)), count=0)
+        return _observations(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), 0)
     view, xy = np.concatenate(ends_view), np.concatenate(ends_xy)  # [M, 2], [M, 2, 2]
     order = np.argsort(-np.concatenate(confidence), kind="stable")
     view, xy = view[order].reshape(-1), xy[order].reshape(-1, 2)
@@ -67,37 +82,42 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
     _, point, length = np.unique(roots, return_inverse=True, return_counts=True)
     point = point.reshape(-1)
     kept = length[point] >= 2
-    tracks = Observations(view=owner[kept], point=point[kept], xy=place[kept], count=len(length))
-    return tracks.compact()[0]
+    return _observations(owner[kept], point[kept], place[kept], len(length)).compact()[0]
 
 
-def rays_of(observations: Observations, focal: np.ndarray, principal: np.ndarray, R: np.ndarray) -> np.ndarray:
+def _observations(view: np.ndarray, point: np.ndarray, xy: np.ndarray, count: int) -> Observations:
+    return Observations(view=torch.from_numpy(view), point=torch.from_numpy(point), xy=torch.from_numpy(xy), count=count)
+
+
+def gather(values: Tensor, index: Tensor, count: int) -> Tensor:  # [O, ...], [O] -> [count, ...]
+    """Sum of the values of each index."""
+    return accumulate(values.new_zeros(count, *values.shape[1:]), index, values)
+
+
+def accumulate(sums: Tensor, index: Tensor, values: Tensor) -> Tensor:  # [count, ...], [O], [O, ...]
+    """The values added, in place, to the sums of their index; in the same order every time, which index_add_ on a GPU does not keep."""
+    return sums.index_put_((index,), values, accumulate=True) if sums.is_cuda else sums.index_add_(0, index, values)
+
+
+def rays_of(o: Observations, focal: Tensor, principal: Tensor, R: Tensor) -> Tensor:
     """Unit directions in the world [O, 3]; focal [V, 2], principal [V, 2], R [V, 3, 3] world to camera."""
-    v = observations.view
-    d = np.c_[(observations.xy - principal[v]) / focal[v], np.ones(len(v))]
-    d = np.einsum("oji,oj->oi", R[v], d)
-    return d / np.linalg.norm(d, axis=1, keepdims=True)
+    d = torch.nn.functional.pad((o.xy - principal[o.view]) / focal[o.view], (0, 1), value=1.0)
+    return torch.nn.functional.normalize((d[:, None] @ R[o.view])[:, 0], dim=1)
 
 
-def triangulate(observations: Observations, focal: np.ndarray, principal: np.ndarray, R: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def triangulate(o: Observations, focal: Tensor, principal: Tensor, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Points [P, 3] nearest to their rays and the largest angle [P] in radians between two of the rays.
 
     x_camera = R x_world + t. A point seen once, or along parallel rays, is NaN with angle 0.
     """
-    v, p, count = observations.view, observations.point, observations.count
-    d = rays_of(observations, focal, principal, R)
-    centre = -np.einsum("vji,vj->vi", R, t)[v]
-    A = np.eye(3) - d[:, :, None] * d[:, None]
-    M, b = np.zeros((count, 3, 3)), np.zeros((count, 3))
-    np.add.at(M, p, A)
-    np.add.at(b, p, np.einsum("oij,oj->oi", A, centre))
-    mean = np.zeros((count, 3))
-    np.add.at(mean, p, d)
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    angle = np.zeros(count)
-    from_mean = np.arctan2(np.linalg.norm(np.cross(d, mean[p]), axis=1), (d * mean[p]).sum(1))
-    np.maximum.at(angle, p, 2 * from_mean)  # about the mean ray: within a factor of two
-    fine = (np.bincount(p, minlength=count) >= 2) & (np.linalg.det(M) > 1e-12)
-    points = np.full((count, 3), np.nan)
-    points[fine] = np.linalg.solve(M[fine], b[fine][..., None])[..., 0]
-    return points, np.where(fine, angle, 0.0)
+    d = rays_of(o, focal, principal, R)
+    centre = -(t[:, None] @ R)[:, 0][o.view]
+    A = torch.eye(3, dtype=d.dtype, device=d.device) - d[:, :, None] * d[:, None]
+    M, b = gather(A, o.point, o.count), gather((A @ centre[..., None])[..., 0], o.point, o.count)
+    mean = torch.nn.functional.normalize(gather(d, o.point, o.count), dim=1)[o.point]
+    from_mean = torch.atan2(torch.linalg.cross(d, mean).norm(dim=1), (d * mean).sum(1))
+    angle = d.new_zeros(o.count).scatter_reduce(0, o.point, 2 * from_mean, "amax")  # about the mean ray: within a factor of two
+    fine = (o.lengths() >= 2) & (torch.linalg.det(M) > 1e-12)
+    eye = torch.eye(3, dtype=d.dtype, device=d.device)
+    points = torch.linalg.solve(torch.where(fine[:, None, None], M, eye), b)
+    return torch.where(fine[:, None], points, torch.nan), torch.where(fine, angle, 0.0)

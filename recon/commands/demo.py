@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from recon.commands.network import add_network_arguments
-from recon.commands.run import add_output_arguments, photos_to_files
+from recon.commands.run import add_knowledge_arguments, add_output_arguments, photos_to_files
 
 SAMPLES = ("aloe_left.jpg", "aloe_right.jpg")
 
@@ -13,6 +13,7 @@ SAMPLES = ("aloe_left.jpg", "aloe_right.jpg")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
     add_network_arguments(parser)
+    add_knowledge_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import recon
 from recon.commands.output import say
 
-NEEDED = ("torch", "numpy", "scipy", "opencv-python-headless", "pillow", "pillow-heif", "safetensors", "numba", "tqdm")
+NEEDED = ("torch", "numpy", "scipy", "opencv-python-headless", "poselib", "pillow", "pillow-heif", "safetensors", "numba", "tqdm")
 OPTIONAL = {  # package -> what it is for
     "imageio-ffmpeg": "videos", "cuda-core": "own CUDA kernels", "nvidia-cuda-nvrtc": "own CUDA kernels", "gsplat": "training renderer",
     "usd-core": "USD files", "zstandard": "spz version 4", "OpenEXR": "EXR depth maps",

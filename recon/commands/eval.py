@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"no such folder: {args.folder}")
     from recon.evaluate import evaluate, read_sets
     from recon.models import load_model
-    from recon.reconstruct import check_resolution, pick_device, reconstruct
+    from recon.photos.grid import load_images
+    from recon.reconstruct import check_resolution, pick_device
 
     check_resolution(args.resolution)
     try:
@@ -41,8 +42,14 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    tables = evaluate(
-        args.folder, lambda photos: reconstruct(photos, model=net, matches=args.matches, resolution=args.resolution, seed=args.seed),
+    import cv2
+
+    cv2.setRNGSeed(args.seed % 2**31)
+    tables = evaluate(  # past recon.reconstruct: pairs that it would refuse are measured too
+        args.folder, lambda photos: net(
+            load_images(photos, long_side=args.resolution), matches=args.matches, pairs=args.pairs, place=args.place, surfaces=args.surfaces,
+            seed=args.seed,
+        ),
         sets=args.sets, lists=args.lists.split(","), limit=args.limit, views=args.views, progress=tell,
     )  # fmt: skip
     if args.output:

@@ -13,9 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from recon.errors import spelled_for_command_line
     from recon.io.inspect import inspect
 
     facts = inspect(args.file)
+    facts |= {key: [spelled_for_command_line(text) for text in facts[key]] for key in ("problems", "notes")}
     say(args, facts, _lines(facts))
     return 1 if facts["problems"] else 0
 
@@ -28,7 +30,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             lines.append(f"{part}: {', '.join(f'{key} {_short(value)}' for key, value in facts[part].items())}")
     lines += [f"comment: {text}" for text in facts.get("comments", [])]
     lines.append(f"opens in: {', '.join(facts['opens_in']) or 'recon'}")
-    return lines + ([f"wrong: {text}" for text in facts["problems"]] or ["nothing is wrong"])
+    lines += [f"note: {text}" for text in facts["notes"]]
+    return lines + ([f"wrong: {text}" for text in facts["problems"]] or [f"nothing was found wrong among: {', '.join(facts['checked'])}"])
 
 
 def _short(value: Any) -> str:

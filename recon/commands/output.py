@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recon.io.guard import Guard
 
 
 def say(args: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
@@ -57,9 +63,54 @@ def finite(value: Any) -> Any:
     return value
 
 
-def write_json(value: dict[str, Any], path: Path) -> None:
+@contextlib.contextmanager
+def told_warnings() -> Iterator[list[str]]:
+    """What the library warns of meanwhile, as lines for the result instead of stderr, with options as the command line spells them."""
+    from recon.errors import spelled_for_command_line
+
+    lines: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(spelled_for_command_line(record.getMessage()))
+
+    handler = Collect(logging.WARNING)
+    logger = logging.getLogger("recon")
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def write_json(value: dict[str, Any], path: Path, guard: Guard | None = None) -> None:
     """A JSON file, written whole or not at all."""
     from recon.io.files import whole_file
 
-    with whole_file(path) as temporary:
+    with whole_file(path, guard) as temporary:
         temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False, default=str) + "\n", encoding="utf-8")
+
+
+def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    """--overwrite."""
+    text = "replace recon's own older output also where it was changed since; what recon did not write is never replaced"
+    parser.add_argument("--overwrite", action="store_true", help=text)
+
+
+@contextlib.contextmanager
+def writable_folder(folder: Path) -> Iterator[Path]:
+    """The folder, made when it is not there; OSError before the work rather than after it when nothing can be written into it.
+
+    Folders that were made here go away again when the work fails before anything is in them.
+    """
+    made = [f for f in (folder, *folder.parents) if not f.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for one in made:
+                one.rmdir()
+        raise

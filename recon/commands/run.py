@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import glob
-import tempfile
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.commands import UsageError
 from recon.commands.network import add_network_arguments
-from recon.commands.output import progress, say, write_json
+from recon.commands.output import add_overwrite_argument, progress, say, told_warnings, writable_folder, write_json
 
 if TYPE_CHECKING:
+    from recon.io.guard import Guard
     from recon.scene import Scene
 
 DEFAULT_FORMATS = "ply,points.ply,glb,colmap"
+SHEET, REPORT = "contact_sheet.png", "report.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns or zip archives")
+    parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns, zip archives or videos")
+    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
+    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
     add_output_arguments(parser)
     add_network_arguments(parser)
+    add_knowledge_arguments(parser)
+
+
+def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
+    """--cameras or --focal, --masks and --metric: what a user knows beside the photos."""
+    lens = parser.add_mutually_exclusive_group()
+    lens.add_argument("--cameras", help="a file of known cameras (COLMAP, transforms.json, cameras.json, npz), K alone or K and poses, by photo name")
+    lens.add_argument("--focal", help="focal length of all photos: 28mm (on 36 x 24 mm film, as phones tell it) or 1200px")
+    parser.add_argument("--masks", help="a folder with a picture for each photo, black where it is to be left out")
+    parser.add_argument("--all-frames", action="store_true", help="every picture of an animation (WebP, PNG) instead of the first")
+    parser.add_argument("--metric", action="store_true", help="the places in --cameras are in metres")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     """-o and --formats."""
     parser.add_argument("-o", "--output", default="out", help="folder for the files (default: %(default)s)")
     parser.add_argument("--formats", default=DEFAULT_FORMATS, help="comma-separated names of `recon convert --help` (default: %(default)s)")
+    add_overwrite_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     missing = [p for p in args.photos if not Path(p).exists() and not glob.has_magic(p)]
     if missing:
         raise UsageError(f"no such photo: {', '.join(missing)}")
-    return photos_to_files(args.photos, args)
+    from recon.photos.video import is_video, videos_as_photos
+
+    if args.pairs == "auto" and any(is_video(p) for p in args.photos):
+        args.pairs = "sequence"
+    with videos_as_photos(args.photos, count=args.frames, step=args.frame_step) as photos:
+        return photos_to_files(photos, args)
 
 
 def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> int:
@@ -45,28 +65,40 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     formats = parse_formats(args.formats)
     clock = Clock(progress(args))
     clock("imports", 0.0)
-    from recon.models import load_model
-    from recon.photos.checks import photo_warnings, refuse_copies, refuse_strangers, scene_warnings
+    from recon.cameras.known import cameras_of_focal, read_cameras
+    from recon.cameras.plan import free_gibibytes, plan_work, refuse_too_large
+    from recon.errors import spelled_for_command_line
+    from recon.io.guard import Guard
+    from recon.io.views import picture_names
     from recon.photos.grid import load_images
     from recon.reconstruct import check_resolution, pick_device, reconstruct
 
     check_resolution(args.resolution)
     clock("photos", 0.0)
-    images = load_images(photos, long_side=args.resolution)
-    refuse_copies(images)
-    with writable_folder(Path(args.output)) as folder:
-        clock("weights", 0.05)
-        net = load_model(args.model, weights=args.weights, device=pick_device(args.device))
-        scene = reconstruct(images, model=net, matches=args.matches, progress=clock.part(0.1, 0.9), seed=args.seed)
-        if args.matches != "none":
-            refuse_strangers(scene)
-        clock("files", 0.9)
-        files = write_scene(scene, folder, formats)
-        clock("done", 1.0)
-        warnings = [*photo_warnings(images), *scene_warnings(scene)]
-        record = {**facts(scene), **provenance(args), "seconds": clock.seconds(), "warnings": warnings, "files": files}
-        write_json(record, folder / "report.json")
-    say(args, record, _lines(record, [*files, str(folder / "report.json")]))
+    with told_warnings() as warnings:
+        images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
+        plan = plan_work(len(images), args.pairs, pick_device(args.device))
+        refuse_too_large(plan, free_gibibytes(pick_device(args.device)))
+        if len(images) > 1 and not args.quiet:
+            print(plan.line(), file=sys.stderr)
+        cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
+        inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
+        guard = Guard(inputs, overwrite=args.overwrite)
+        check_folder(Path(args.output), formats, guard, picture_names(images.names, images.files))  # before the work, and again before the files
+        with writable_folder(Path(args.output)) as folder:
+            scene = reconstruct(
+                images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
+                pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=clock.part(0.05, 0.9),
+                seed=args.seed,
+            )  # fmt: skip
+            clock("files", 0.9)
+            write_scene(scene, folder, formats, guard)
+            clock("done", 1.0)
+            warnings[:0] = map(spelled_for_command_line, scene.report["warnings"])
+            files = [*map(str, guard.files), str(folder / REPORT)]
+            record = {**facts(scene), **provenance(args), "seconds": clock.seconds(), "warnings": warnings, "files": files}
+            write_json(record, folder / REPORT, guard)
+    say(args, record, _lines(record))
     return 0
 
 
@@ -103,36 +135,25 @@ def parse_formats(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-@contextlib.contextmanager
-def writable_folder(folder: Path) -> Iterator[Path]:
-    """The folder, made when it is not there; OSError before the work rather than after it when nothing can be written into it.
-
-    A folder that was made here goes away again when the work fails before anything is in it.
-    """
-    there = folder.is_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        yield folder
-    except BaseException:
-        if not there:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
-
-
-def write_scene(scene: Scene, folder: Path, formats: Sequence[str]) -> list[str]:
-    """The files written into `folder`: one a format, and contact_sheet.png."""
+def write_scene(scene: Scene, folder: Path, formats: Sequence[str], guard: Guard) -> None:
+    """Writes into `folder` a file or folder a format, and contact_sheet.png. Raises FileError before the first where one may not be written."""
     from recon import io
+    from recon.io.views import view_names
     from recon.render.contact_sheet import save_contact_sheet
 
-    paths = [folder / io.file_name(name) for name in formats]
-    for path in paths:
-        io.save(scene, path)
-    sheet = folder / "contact_sheet.png"
-    save_contact_sheet(scene, sheet)
-    return [str(p) for p in [*paths, sheet]]
+    check_folder(folder, formats, guard, view_names(scene))
+    for name in formats:
+        io.save(scene, folder / io.file_name(name), guard=guard)
+    save_contact_sheet(scene, folder / SHEET, guard)
+
+
+def check_folder(folder: Path, formats: Sequence[str], guard: Guard, pictures: Sequence[str]) -> None:
+    """Raises FileError where the files of these formats would touch what is not recon's; `pictures` are the names of the views' pictures."""
+    from recon import io
+    from recon.io.targets import check_targets
+
+    check_targets([folder / io.file_name(name) for name in formats], guard, pictures)
+    guard.check(folder, [SHEET, REPORT])
 
 
 def facts(scene: Scene) -> dict[str, Any]:
@@ -169,14 +190,14 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
     from recon.models import fingerprint
 
     weights = fingerprint(args.model, args.weights)
-    options = {name: getattr(args, name) for name in ("model", "matches", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, "weights": weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 
 
-def _lines(record: dict[str, Any], files: list[str]) -> list[str]:
+def _lines(record: dict[str, Any]) -> list[str]:
     views = record["views"]
     lines = [f"{v['name']}: placed by {v['placed_by']}, confidence {v['confidence']:.2f}, focal {v['K'][0][0]:.0f} px of {v['width']}" for v in views]
     lines += [f"warning: {text}" for text in record["warnings"]]
     lines.append(f"{record['points']:,} points, {record['tracks']:,} tracks, {record['seconds']['total']:.1f} s")
-    return lines + files
+    return lines + record["files"]

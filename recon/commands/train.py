@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pixels", type=int, help="pixels a step and GPU (default: the network's own)")
     parser.add_argument("--lr", type=float, help="largest learning rate (default: the network's own)")
     parser.add_argument("--no-compile", action="store_true", help="leave the blocks as they are: a minute less at the start, slower steps")
-    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of recon-small's weights alone; needs --begin-from")
+    parser.add_argument("--only-gaussians", action="store_true", help="train the Gaussian head of recon-mvs alone; needs --begin-from")
     parser.add_argument("--textures", type=Path, help="texture pack (.npz); noise without it")
     parser.add_argument("--meshes", type=Path, help="mesh pack (.npz); crossed boards without it")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")
@@ -37,24 +37,23 @@ def run(args: argparse.Namespace) -> int:
     wrong = [f"--{name} is {value}" for name, value in given.items() if not value > 0]
     if wrong:
         raise UsageError(f"{', '.join(wrong)}; wanted above 0")
-    if args.only_gaussians and (args.begin_from is None or args.network != "recon-small"):
-        raise UsageError("--only-gaussians needs weights of recon-small to go on from; name them with --begin-from")
-    from recon.models.training.run import DEFAULTS, run_gaussians
+    if args.only_gaussians and (args.begin_from is None or args.network != "recon-mvs"):
+        raise UsageError("--only-gaussians needs weights of recon-mvs to go on from: --network recon-mvs --begin-from FILE")
+    from recon.models.training.run import DEFAULTS, GAUSSIAN_DEFAULTS
     from recon.models.training.run import run as train
     from recon.reconstruct import pick_device
 
     device = pick_device(args.device)
     output = args.output or Path(f"{args.network}_train.safetensors")
-    own = DEFAULTS[args.network]
+    own = GAUSSIAN_DEFAULTS if args.only_gaussians else DEFAULTS[args.network]
     options = replace(
         own, minutes=args.minutes, done_minutes=args.done_minutes, total_minutes=args.total_minutes, sides=tuple(args.sides or own.sides),
         pixels=args.pixels or own.pixels, lr=args.lr or own.lr, compile=device != "cpu" and not args.no_compile, seed=args.seed, save=output,
         log=output.with_suffix(".jsonl"),
     )  # fmt: skip
-    packs = {"textures": args.textures, "meshes": args.meshes}
-    if args.only_gaussians:
-        run_gaussians(options, **packs, begin_from=args.begin_from, device=device)
-    else:
-        train(args.network, options, **packs, begin_from=args.begin_from, device=device)
+    train(
+        args.network, options, textures=args.textures, meshes=args.meshes, begin_from=args.begin_from, device=device,
+        only_gaussians=args.only_gaussians,
+    )  # fmt: skip
     say(args, {"weights": str(output), "log": str(options.log)}, [str(output), str(options.log)])
     return 0

@@ -9,8 +9,8 @@ Files have the axes of their format (PLY, .splat, SOG: OpenCV's; glTF, USD, OBJ,
 """
 
 from recon.io.presets import save_for
-from recon.io.reading import load
+from recon.io.reading import in_numbers_of_trainer, load
 from recon.io.table import file_name, formats
 from recon.io.writing import convert, save
 
-__all__ = ["convert", "file_name", "formats", "load", "save", "save_for"]
+__all__ = ["convert", "file_name", "formats", "in_numbers_of_trainer", "load", "save", "save_for"]

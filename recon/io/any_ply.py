@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recon.io.parts import Parts
 from recon.io.ply import read_header
-from recon.scene import Scene
 
 
-def read(path: Path) -> Scene:
-    """The scene of a PLY file. Raises FileError."""
+def read(path: Path) -> Parts:
+    """What a PLY file holds. Raises FileError."""
     header = read_header(path)
     if header.element("chunk") is not None:
         from recon.io import compressed_ply

@@ -8,29 +8,20 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.geometry import matrices_to_quats
 from recon.io.content import PointCloud
-from recon.io.options import Axes
+from recon.io.options import WORLDS, Axes
 from recon.scene import Gaussians, Mesh, Scene
 from recon.spherical_harmonics import basis, degree_of
 
 if TYPE_CHECKING:
     from recon.scene import Cameras, Tracks
 
-WORLDS: dict[Axes, list[list[float]]] = {  # rows: the file's x, y, z axes in OpenCV axes
-    "opencv": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "y-up": [[1, 0, 0], [0, -1, 0], [0, 0, -1]],  # glTF, USD, OBJ; right-handed
-    "z-up": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],  # Blender, nerfstudio; right-handed
-    "unity": [[1, 0, 0], [0, -1, 0], [0, 0, 1]],  # x right, y up, z forward; left-handed
-    "unreal": [[0, 0, 1], [1, 0, 0], [0, -1, 0]],  # x forward, y right, z up; left-handed
-}
-
-
 def world_matrix(axes: Axes) -> Tensor:  # [3, 3]
     """M with x_file = M x_opencv; orthogonal, a reflection for left-handed worlds. Raises ReconError for an unknown name."""
     if axes not in WORLDS:
-        raise ReconError(f"unknown axes {axes!r}; one of: {', '.join(get_args(Axes))}")
+        raise ReconError(f"unknown axes {shown(axes)}; one of: {', '.join(get_args(Axes))}")
     return torch.tensor(WORLDS[axes], dtype=torch.float64)
 
 
@@ -115,6 +106,8 @@ def _move_scene(scene: Scene, M: Tensor, scale: float) -> Scene:
         parts["tracks"] = replace(tracks, points=_turn(tracks.points, M, scale))
     if scene.pointmaps is not None:
         parts["pointmaps"] = replace(scene.pointmaps, points=_turn(scene.pointmaps.points, M, scale))
+    if any(scene.offset):
+        parts["offset"] = tuple((scale * (M.double() @ torch.tensor(scene.offset, dtype=torch.float64))).tolist())
     if scene.depth is not None:
         parts["depth"] = scene.depth * scale
     return replace(scene, **parts)

@@ -1,60 +1,82 @@
 """COLMAP's folder: sparse/0/ with cameras, images and points3D as text or binary, and images/ beside it.
 
 Every point has a track of at least two observations, so that COLMAP's bundle adjustment can use it; a picture's camera is in that picture's
-pixels. Pixel (0, 0) is centred at (0.5, 0.5) in COLMAP as here. Rigs and frames (COLMAP 3.12) are not needed to read these.
+pixels, lenses stay as they are. Pixel (0, 0) is centred at (0.5, 0.5) in COLMAP as here. Rigs and frames (COLMAP 3.12) are read, not written.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from recon.errors import FileError
-from recon.geometry import matrices_to_quats, quats_to_matrices
+from recon.errors import FileError, shown
 from recon.io.colmap_model import Camera, Image, Model, Point
-from recon.io.dense_tracks import dense_tracks
+from recon.io.colmap_rigs import use_frames
 from recon.io.files import fault, whole_folder
 from recon.io.options import Options
-from recon.io.views import cameras_of, views_of, write_pictures
-from recon.scene import Scene, Tracks
+from recon.io.parts import Arrays, Parts, lens_of, quat_of, rotation_of, views_of_file
+from recon.lenses import FOCALS, Lens
 
-PERSPECTIVE = {"SIMPLE_PINHOLE": 1, "PINHOLE": 2, "SIMPLE_RADIAL": 1, "RADIAL": 1, "OPENCV": 2, "FULL_OPENCV": 2}  # focal lengths
+if TYPE_CHECKING:
+    from recon.io.views import View
+    from recon.scene import Scene, Tracks
 
 
 def write(scene: Scene, path: Path, options: Options) -> None:
     """Writes the folder as text, or as binary where its name ends in _binary. Views without a place are left out."""
+    from recon.io.dense_tracks import dense_tracks
+    from recon.io.views import views_of, write_pictures
+
     views = views_of(scene, path)
     tracks = scene.tracks if scene.tracks is not None and len(scene.tracks.view) else dense_tracks(scene)
     model = Model(cameras=[], images=[], points=[])
     for view in views:
-        number, T, K = view.index + 1, view.world_to_cam, view.camera.K[0].tolist()
-        quat = matrices_to_quats(torch.from_numpy(T[:3, :3])).tolist()
-        params = [K[0][0], K[1][1], K[0][2], K[1][2]]
-        model.cameras.append(Camera(id=number, model="PINHOLE", width=view.camera.width, height=view.camera.height, params=params))
+        number, T = view.index + 1, view.world_to_cam
+        T[:3, 3] -= T[:3, :3] @ options.offset
+        quat = quat_of(T[:3, :3])
+        name, params = _params(view)
+        model.cameras.append(Camera(id=number, model=name, width=view.camera.width, height=view.camera.height, params=params))
         model.images.append(Image(id=number, quat=quat, translation=T[:3, 3].tolist(), camera_id=number, name=view.name))
     if tracks is not None:
         scale = {v.index: (v.scale.double().numpy(), v.offset.double().numpy()) for v in views}
-        add_tracks(model, tracks.to("cpu"), scale)
-    with whole_folder(path) as folder:
+        add_tracks(model, tracks.to("cpu"), scale, np.array(options.offset))
+    binary = path.name.endswith("binary")
+    with whole_folder(path, options.guard, stale=rivals(binary)) as folder:
         sparse = folder / "sparse" / "0"
         sparse.mkdir(parents=True)
-        binary = path.name.endswith("binary")
         if binary:
             from recon.io.colmap_binary import write_model
         else:
             from recon.io.colmap_text import write_model
         write_model(model, sparse)
         write_pictures(views, folder / "images")
-    for name in ("cameras", "images", "points3D", "rigs", "frames"):  # of an older model: COLMAP would mix the two
-        for ending in (".txt", ".bin"):
-            if name in ("rigs", "frames") or (ending == ".bin") != binary:
-                (path / "sparse" / "0" / f"{name}{ending}").unlink(missing_ok=True)
 
 
-def add_tracks(model: Model, tracks: Tracks, places: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Adds the points seen in at least two of the model's views; places: view -> (scale, offset) from the grid to the picture."""
+def _params(view: View) -> tuple[str, list[float]]:
+    """COLMAP's model of a view's lens and its numbers."""
+    K, lens = view.camera.K[0].tolist(), view.lens
+    centre = [K[0][2], K[1][2]]
+    if lens is None:
+        return "PINHOLE", [K[0][0], K[1][1], *centre]
+    if lens.model == "EQUIRECTANGULAR":
+        return lens.model, [float(view.camera.width), float(view.camera.height)]
+    focals = [K[0][0], K[1][1]] if FOCALS[lens.model][0] == 2 else [(K[0][0] + K[1][1]) / 2]
+    return lens.model, [*focals, *centre, *lens.params]
+
+
+def rivals(binary: bool) -> list[str]:
+    """Files of an older model that COLMAP would mix with the new one."""
+    names = ("cameras", "images", "points3D", "rigs", "frames")
+    both = [(name, ending) for name in names for ending in (".txt", ".bin")]
+    return [f"sparse/0/{name}{ending}" for name, ending in both if name in ("rigs", "frames") or (ending == ".bin") != binary]
+
+
+def add_tracks(model: Model, tracks: Tracks, places: dict[int, tuple[np.ndarray, np.ndarray]], world: np.ndarray) -> None:
+    """Adds the points seen in at least two of the model's views; places: view -> (scale, offset) from the grid to the picture; `world`: what the
+    points lack of the file's coordinates.
+    """
     view, point, xy = tracks.view.numpy(), tracks.point.numpy(), tracks.xy.double().numpy()
     pairs = view * (len(tracks) + 1) + point
     first = np.zeros(len(view), bool)
@@ -70,9 +92,9 @@ def add_tracks(model: Model, tracks: Tracks, places: dict[int, tuple[np.ndarray,
         image.xy, image.point_ids = xy[rows] * scale + offset, point[rows].astype(np.int64) + 1
         for place, p in enumerate(point[rows].tolist()):
             track.setdefault(p, []).append((image.id, place))
-    places_xyz, error = tracks.points.double().tolist(), tracks.error.tolist()
-    grey = torch.full((len(tracks), 3), 0.5)
-    colors = ((grey if tracks.colors is None else tracks.colors).float().clamp(0, 1) * 255).round().int().tolist()
+    places_xyz, error = (tracks.points.double().numpy() + world).tolist(), tracks.error.tolist()
+    shown = np.full((len(tracks), 3), 0.5) if tracks.colors is None else tracks.colors.float().numpy()
+    colors = np.rint(np.clip(shown, 0, 1) * 255).astype(int).tolist()
     for p in sorted(track):
         model.points.append(Point(id=p + 1, xyz=places_xyz[p], rgb=colors[p], error=error[p] if np.isfinite(error[p]) else 0.0, track=track[p]))
 
@@ -86,8 +108,11 @@ def find_model(path: Path) -> Path:
     raise fault(path, "is no COLMAP model: it has no cameras.txt or cameras.bin, nor sparse/0 with one")
 
 
-def read(path: Path) -> Scene:
-    """Cameras and tracks of a COLMAP folder; the views' names are in the report. Raises FileError, also for lenses with distortion."""
+def read(path: Path) -> Parts:
+    """Cameras and tracks of a COLMAP folder; the views' names are in the report. Poses of frames and rigs are used where they are there.
+
+    Raises FileError.
+    """
     folder = find_model(path)
     if (folder / "cameras.bin").is_file():
         from recon.io.colmap_binary import read_model
@@ -98,42 +123,43 @@ def read(path: Path) -> Scene:
     images = sorted(model.images, key=lambda image: image.id)
     if len({i.id for i in images}) != len(images):
         raise fault(folder, "has two images with one id")
-    Ks, poses, sizes = [], [], []
-    for image in images:
-        if image.camera_id not in lenses:
-            raise fault(folder, f"has the image {image.name!r} of camera {image.camera_id}, which is not there")
-        lens = lenses[image.camera_id]
-        Ks.append(_matrix(folder, lens))
-        sizes.append((lens.width, lens.height))
-        poses.append(_pose(folder, image))
-    cameras = cameras_of(
-        folder, K=np.array(Ks).reshape(-1, 3, 3), cam_to_world=np.array(poses).reshape(-1, 4, 4),
-        width=[s[0] for s in sizes], height=[s[1] for s in sizes],
+    missing = next((image for image in images if image.camera_id not in lenses), None)
+    if missing is not None:
+        raise fault(folder, f"has the image {shown(missing.name)} of camera {missing.camera_id}, which is not there")
+    use_frames(folder, model)
+    used = [lenses[image.camera_id] for image in images] or model.cameras  # lenses alone: views of any photo
+    poses = [_pose(folder, image) for image in images] or [np.full((4, 4), np.nan) for _ in used]
+    views = views_of_file(
+        folder, K=np.array([_matrix(folder, lens) for lens in used]).reshape(-1, 3, 3), cam_to_world=np.array(poses).reshape(-1, 4, 4),
+        width=[lens.width for lens in used], height=[lens.height for lens in used], lenses=[_lens(folder, lens) for lens in used],
     )  # fmt: skip
-    return Scene(cameras=cameras, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images]})
+    return Parts(views=views, tracks=_tracks(folder, model, images), report={"names": [i.name for i in images] or [""] * len(used)})
 
 
 def _matrix(path: Path, lens: Camera) -> np.ndarray:
-    focals = PERSPECTIVE.get(lens.model)
-    if focals is None or any(lens.params[focals + 2 :]):
-        raise fault(path, f"has a {lens.model} lens with distortion; wanted pinholes: run `colmap image_undistorter` on the model first")
-    fx, fy = lens.params[0], lens.params[focals - 1]
-    return np.array([[fx, 0, lens.params[focals]], [0, fy, lens.params[focals + 1]], [0, 0, 1]])
+    if lens.model == "EQUIRECTANGULAR":  # pixels a radian
+        return np.array([[lens.width / (2 * np.pi), 0, lens.width / 2], [0, lens.height / np.pi, lens.height / 2], [0, 0, 1]])
+    focals = FOCALS[lens.model][0]
+    return np.array([[lens.params[0], 0, lens.params[focals]], [0, lens.params[focals - 1], lens.params[focals + 1]], [0, 0, 1]])
+
+
+def _lens(path: Path, lens: Camera) -> Lens | None:
+    focals, numbers = FOCALS[lens.model]
+    return lens_of(path, lens.model, lens.params[focals + 2 :] if numbers else [])
 
 
 def _pose(path: Path, image: Image) -> np.ndarray:
-    quat = torch.tensor(image.quat, dtype=torch.float64)
-    if not (quat.isfinite().all() and quat.norm() > 1e-6):
-        raise fault(path, f"has the image {image.name!r} with the rotation {image.quat}")
+    if not (np.isfinite(image.quat).all() and np.linalg.norm(image.quat) > 1e-6):
+        raise fault(path, f"has the image {shown(image.name)} with the rotation {image.quat}")
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = quats_to_matrices(quat).numpy().T, image.translation
+    T[:3, :3], T[:3, 3] = rotation_of(image.quat).T, image.translation
     T[:3, 3] = -T[:3, :3] @ T[:3, 3]
     return T
 
 
-def _tracks(path: Path, model: Model, images: list[Image]) -> Tracks | None:
+def _tracks(path: Path, model: Model, images: list[Image]) -> Arrays | None:
     """The points with their observations. Raises FileError for tracks that speak of what is not there."""
-    if not model.points:
+    if not model.points or not images:
         return None
     place = {image.id: v for v, image in enumerate(images)}
     rows = [(image, spot, p) for p, point in enumerate(model.points) for image, spot in point.track]
@@ -144,9 +170,8 @@ def _tracks(path: Path, model: Model, images: list[Image]) -> Tracks | None:
         xy = [images[v].xy[spot] for v, (_, spot, _) in zip(view, rows, strict=True)]
     except (KeyError, IndexError) as error:
         raise FileError(f"{path}: has a track with an image or a place in it that is not there") from error
-    integers = lambda values: torch.tensor(values, dtype=torch.int64)
-    return Tracks(
-        points=torch.tensor([p.xyz for p in model.points]), view=integers(view), point=integers([p for _, _, p in rows]),
-        xy=torch.from_numpy(np.array(xy, np.float32).reshape(-1, 2)), error=torch.tensor([p.error for p in model.points]),
-        colors=torch.tensor([p.rgb for p in model.points]).float() / 255,
-    )  # fmt: skip
+    return {
+        "points": np.array([p.xyz for p in model.points], float), "view": np.array(view, np.int64),
+        "point": np.array([p for _, _, p in rows], np.int64), "xy": np.array(xy, float).reshape(-1, 2),
+        "error": np.array([p.error for p in model.points], np.float32), "colors": np.array([p.rgb for p in model.points], np.float32) / 255,
+    }  # fmt: skip

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recon.io.colmap_model import MODELS, Camera, Image, Model, Point
+from recon.io.colmap_model import MODELS, Camera, Frame, Image, Model, Point, Rig
 from recon.io.files import fault
 
+SENSORS = {0: "CAMERA", 1: "IMU"}
 NUMBERS = {name: number for number, (name, _) in MODELS.items()}
 
 
@@ -75,7 +76,7 @@ class Cursor:
 
 
 def read_model(folder: Path) -> Model:
-    """The model of three binary files; points3D.bin may be absent. Raises FileError."""
+    """The model of three binary files; images.bin and points3D.bin may be absent. Raises FileError."""
     cursor = Cursor(folder / "cameras.bin")
     cameras = []
     for _ in range(cursor.count(24)):
@@ -84,8 +85,46 @@ def read_model(folder: Path) -> Model:
             raise fault(cursor.path, f"has a camera of model {model}, wanted 0 to {max(MODELS)}")
         name, params = MODELS[model]
         cameras.append(Camera(id=number, model=name, width=width, height=height, params=list(cursor.take(f"{params}d"))))
-    cursor = Cursor(folder / "images.bin")
-    images = []
+    images = _images(folder / "images.bin") if (folder / "images.bin").is_file() else []
+    points = []
+    if (folder / "points3D.bin").is_file():
+        cursor = Cursor(folder / "points3D.bin")
+        for _ in range(cursor.count(51)):
+            number, x, y, z, r, g, b, error = cursor.take("Q3d3Bd")
+            track = cursor.array(np.dtype("<i4"), 2 * cursor.count(8)).reshape(-1, 2)
+            points.append(Point(id=number, xyz=[x, y, z], rgb=[r, g, b], error=error, track=[(a, b) for a, b in track.tolist()]))
+    return Model(cameras=cameras, images=images, points=points, rigs=_rigs(folder / "rigs.bin"), frames=_frames(folder / "frames.bin"))
+
+
+def _rigs(path: Path) -> list[Rig]:
+    """u32 id, u32 sensors, the first one's i32 type and u32 id, then of each other type, id, u8 has_pose and 7 doubles."""
+    cursor, rigs = Cursor(path) if path.is_file() else None, []
+    for _ in range(cursor.count(8) if cursor else 0):
+        assert cursor is not None
+        number, count = cursor.take("II")
+        sensors: dict[tuple[str, int], list[float] | None] = {}
+        for place in range(count):
+            kind, sensor = cursor.take("iI")
+            told = place and cursor.take("B")[0]
+            sensors[SENSORS.get(kind, str(kind)), sensor] = list(cursor.take("7d")) if told else None
+        rigs.append(Rig(id=number, sensors=sensors))
+    return rigs
+
+
+def _frames(path: Path) -> list[Frame]:
+    """u32 id, u32 rig, 7 doubles, u32 data, and of each i32 type, u32 sensor and u64 image."""
+    cursor, frames = Cursor(path) if path.is_file() else None, []
+    for _ in range(cursor.count(68) if cursor else 0):
+        assert cursor is not None
+        number, rig, *pose, count = cursor.take("II7dI")
+        cursor.room(count, 16)
+        data = [cursor.take("iIQ") for _ in range(count)]
+        frames.append(Frame(id=number, rig_id=rig, pose=pose, data=[(SENSORS.get(kind, str(kind)), sensor, image) for kind, sensor, image in data]))
+    return frames
+
+
+def _images(path: Path) -> list[Image]:
+    cursor, images = Cursor(path), []
     seen = np.dtype([("xy", "<f8", 2), ("id", "<i8")])
     for _ in range(cursor.count(73)):
         number, *pose, camera = cursor.take("i7di")
@@ -94,11 +133,4 @@ def read_model(folder: Path) -> Model:
         images.append(
             Image(id=number, quat=pose[:4], translation=pose[4:], camera_id=camera, name=name, xy=rows["xy"], point_ids=rows["id"])
         )
-    points = []
-    if (folder / "points3D.bin").is_file():
-        cursor = Cursor(folder / "points3D.bin")
-        for _ in range(cursor.count(51)):
-            number, x, y, z, r, g, b, error = cursor.take("Q3d3Bd")
-            track = cursor.array(np.dtype("<i4"), 2 * cursor.count(8)).reshape(-1, 2)
-            points.append(Point(id=number, xyz=[x, y, z], rgb=[r, g, b], error=error, track=[(a, b) for a, b in track.tolist()]))
-    return Model(cameras=cameras, images=images, points=points)
+    return images

@@ -9,7 +9,8 @@ import numpy as np
 MODELS = {
     0: ("SIMPLE_PINHOLE", 3), 1: ("PINHOLE", 4), 2: ("SIMPLE_RADIAL", 4), 3: ("RADIAL", 5), 4: ("OPENCV", 8), 5: ("OPENCV_FISHEYE", 8),
     6: ("FULL_OPENCV", 12), 7: ("FOV", 5), 8: ("SIMPLE_RADIAL_FISHEYE", 4), 9: ("RADIAL_FISHEYE", 5), 10: ("THIN_PRISM_FISHEYE", 12),
-    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16), 12: ("SIMPLE_DIVISION", 4), 13: ("DIVISION", 5), 14: ("SIMPLE_FISHEYE", 3), 15: ("FISHEYE", 4),
+    16: ("EUCM", 6), 17: ("EQUIRECTANGULAR", 2),
 }  # fmt: skip
 
 
@@ -49,9 +50,29 @@ class Point:
 
 
 @dataclass(kw_only=True)
+class Rig:
+    """Sensors held together (COLMAP 3.12): (kind, id) -> pose of the rig in the sensor, None for the one that is the rig's own place or unknown."""
+
+    id: int
+    sensors: dict[tuple[str, int], list[float] | None]  # wxyz and translation
+
+
+@dataclass(kw_only=True)
+class Frame:
+    """A moment of a rig: the world in the rig, and the images that its sensors took."""
+
+    id: int
+    rig_id: int
+    pose: list[float]  # wxyz and translation
+    data: list[tuple[str, int, int]]  # kind and id of the sensor, image id
+
+
+@dataclass(kw_only=True)
 class Model:
-    """What the three files say."""
+    """What the files say."""
 
     cameras: list[Camera]
     images: list[Image]
     points: list[Point]
+    rigs: list[Rig] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recon.io.colmap_model import MODELS, Camera, Image, Model, Point
+from recon.errors import reason, shown
+from recon.io.colmap_model import MODELS, Camera, Frame, Image, Model, Point, Rig
 from recon.io.files import fault
 
 COUNTS = dict(MODELS.values())
@@ -50,7 +51,7 @@ def _lines(path: Path, *, blank: bool = False) -> Iterator[list[str]]:
 
 
 def read_model(folder: Path) -> Model:
-    """The model of three text files; points3D.txt may be absent. Raises FileError."""
+    """The model of three text files; images.txt and points3D.txt may be absent. Raises FileError."""
     cameras_path, images_path, points_path = (folder / f"{name}.txt" for name in ("cameras", "images", "points3D"))
     try:
         cameras = [
@@ -59,10 +60,10 @@ def read_model(folder: Path) -> Model:
         ]
         for camera in cameras:
             if camera.model not in COUNTS or len(camera.params) != COUNTS[camera.model]:
-                raise fault(cameras_path, f"has a camera {camera.model!r} with {len(camera.params)} parameters")
+                raise fault(cameras_path, f"has a camera {shown(camera.model)} with {len(camera.params)} parameters")
     except (ValueError, IndexError) as error:
-        raise fault(cameras_path, f"has a false line: {error}") from error
-    images = _images(images_path)
+        raise fault(cameras_path, f"has a false line: {reason(error)}") from error
+    images = _images(images_path) if images_path.is_file() else []
     points = []
     if points_path.is_file():
         try:
@@ -70,8 +71,39 @@ def read_model(folder: Path) -> Model:
                 track = list(zip(map(int, w[8::2]), map(int, w[9::2]), strict=True))
                 points.append(Point(id=int(w[0]), xyz=[float(x) for x in w[1:4]], rgb=[int(x) for x in w[4:7]], error=float(w[7]), track=track))
         except (ValueError, IndexError) as error:
-            raise fault(points_path, f"has a false line: {error}") from error
-    return Model(cameras=cameras, images=images, points=points)
+            raise fault(points_path, f"has a false line: {reason(error)}") from error
+    return Model(cameras=cameras, images=images, points=points, rigs=_rigs(folder / "rigs.txt"), frames=_frames(folder / "frames.txt"))
+
+
+def _rigs(path: Path) -> list[Rig]:
+    """RIG_ID NUM_SENSORS REF_TYPE REF_ID, then of each other sensor TYPE ID HAS_POSE and the pose."""
+    rigs = []
+    try:
+        for w in _lines(path) if path.is_file() else ():
+            sensors: dict[tuple[str, int], list[float] | None] = {(w[2], int(w[3])): None} if int(w[1]) else {}
+            at = 4
+            for _ in range(int(w[1]) - 1):
+                told = int(w[at + 2])
+                sensors[w[at], int(w[at + 1])] = [float(x) for x in w[at + 3 : at + 10]] if told else None
+                at += 10 if told else 3
+            if any(pose is not None and len(pose) != 7 for pose in sensors.values()):
+                raise IndexError("a pose has 7 numbers")
+            rigs.append(Rig(id=int(w[0]), sensors=sensors))
+    except (ValueError, IndexError) as error:
+        raise fault(path, f"has a false line: {reason(error)}") from error
+    return rigs
+
+
+def _frames(path: Path) -> list[Frame]:
+    """FRAME_ID RIG_ID, the pose, NUM_DATA_IDS, and of each TYPE SENSOR_ID DATA_ID."""
+    frames = []
+    try:
+        for w in _lines(path) if path.is_file() else ():
+            data = [(w[i], int(w[i + 1]), int(w[i + 2])) for i in range(10, 10 + 3 * int(w[9]), 3)]
+            frames.append(Frame(id=int(w[0]), rig_id=int(w[1]), pose=[float(x) for x in w[2:9]], data=data))
+    except (ValueError, IndexError) as error:
+        raise fault(path, f"has a false line: {reason(error)}") from error
+    return frames
 
 
 def _images(path: Path) -> list[Image]:
@@ -87,10 +119,10 @@ def _images(path: Path) -> list[Image]:
             )
             seen = next(lines, [])
             if len(seen) % 3 or len(image.translation) != 3 or not image.name:
-                raise fault(path, f"has a false line for the image {image.name!r}")
+                raise fault(path, f"has a false line for the image {shown(image.name)}")
             image.xy = np.array([[float(x), float(y)] for x, y in zip(seen[::3], seen[1::3], strict=True)]).reshape(-1, 2)
             image.point_ids = np.array([int(p) for p in seen[2::3]], np.int64)
             images.append(image)
     except (ValueError, IndexError, OverflowError) as error:
-        raise fault(path, f"has a false line: {error}") from error
+        raise fault(path, f"has a false line: {reason(error)}") from error
     return images

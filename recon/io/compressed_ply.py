@@ -5,17 +5,19 @@ and a byte for each further coefficient of the spherical harmonics.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from recon.io.content import SH_DC, no_cameras
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
-from recon.io.packing import ROOT_HALF, from_smallest_three, morton_order, smallest_three
+from recon.io.packing import ROOT_HALF, from_smallest_three, morton_order, smallest_three, warn_of_steps
+from recon.io.parts import SH_DC, SH_SIZES, Parts
 from recon.io.ply import Header, blocks, read_elements, write_ply
 from recon.io.splat_ply import log_scale, unit_quats
-from recon.scene import SH_SIZES, Gaussians, Scene
+
+if TYPE_CHECKING:
+    from recon.scene import Gaussians
 
 CHUNK = 256
 BOUNDS = [
@@ -35,6 +37,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     logs = np.clip(log_scale(scales), -SCALE_LIMIT, SCALE_LIMIT)
     colors = sh[:, 0] * np.float32(SH_DC) + np.float32(0.5)
     place, place_bounds = _between(means)
+    warn_of_steps(path, np.repeat((place_bounds[:, 3:] - place_bounds[:, :3]).max(1, initial=0) / 2047, CHUNK)[: len(g)], scales)
     size, size_bounds = _between(logs)
     color, color_bounds = _between(colors)
     chunks = np.concatenate([place_bounds, size_bounds, color_bounds], 1).astype("<f4")
@@ -52,7 +55,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
         sh_type = np.dtype([(f"f_rest_{i}", "u1") for i in range(rest)])
         elements.append(("sh", len(g), sh_type, [harmonics.view(sh_type)[:, 0]]))
     comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
-    with whole_file(path) as temporary:
+    with whole_file(path, options.guard) as temporary:
         write_ply(temporary, elements, comments=comments)
 
 
@@ -86,7 +89,7 @@ def _unpack(word: np.ndarray, bits: tuple[int, ...]) -> np.ndarray:
     return out
 
 
-def read(header: Header) -> Scene:
+def read(header: Header) -> Parts:
     """The Gaussians of a compressed PLY file. Raises FileError for elements that do not fit each other."""
     path, vertex = header.path, header.element("vertex")
     chunk, sh = header.element("chunk"), header.element("sh")
@@ -108,7 +111,8 @@ def read(header: Header) -> Scene:
         chunk_of = np.arange(part.start, part.stop) // CHUNK
         words = {name: rows[name][part].astype(np.uint32) for name in PACKED}
         _decode(values, part, words, bounds[chunk_of], None if harmonics is None else harmonics[part])
-    return Scene(cameras=no_cameras(), gaussians=Gaussians(**{k: torch.from_numpy(v) for k, v in values.items()}))
+    step = (bounds[:, 3:6] - bounds[:, :3]).max(1) / 2047  # 11, 10 and 11 bits between the bounds
+    return Parts(gaussians=values, report={"position_steps": np.repeat(step, CHUNK)[:count]})
 
 
 def _decode(

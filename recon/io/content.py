@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recon.errors import ReconError
 from recon.io.files import fault
 from recon.io.options import Kind
+from recon.io.parts import SH_DC, Arrays, Parts, Views, far_offset, outliers
 from recon.io.textures import vertex_colors
 from recon.scene import Cameras, Gaussians, Mesh, Scene, Tensors, Tracks, check_shapes
 
-SH_DC = 0.28209479177387814  # the constant basis function: colour = 0.5 + SH_DC * sh[0]
 Content = Gaussians | Mesh | Scene
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,71 @@ def scene_of_points(cloud: PointCloud) -> Scene:
     none = torch.zeros(0, dtype=torch.int64)
     tracks = Tracks(points=cloud.points, view=none, point=none, xy=torch.zeros(0, 2), error=torch.zeros(len(cloud)), colors=cloud.colors)
     return Scene(cameras=no_cameras(), tracks=tracks)
+
+
+def scene_of_parts(parts: Parts) -> Scene:
+    """The scene of what a file holds: places in float32 around the scene's offset, cameras in float64."""
+    near = {"means": parts.gaussians, "points": parts.points or parts.tracks, "vertices": parts.mesh}
+    places = [arrays[name] for name, arrays in near.items() if arrays is not None]
+    centres = parts.views.cam_to_world[:, :3, 3] if parts.views is not None else np.zeros((0, 3))
+    offset = far_offset([*places, centres])
+
+    def tensors(arrays: Arrays, moved: str) -> dict[str, Tensor]:
+        out = {name: values - offset if name == moved and offset.any() else values for name, values in arrays.items()}
+        kinds = {name: np.float32 if values.dtype.kind == "f" else values.dtype for name, values in out.items()}
+        return {name: torch.from_numpy(np.ascontiguousarray(values, kinds[name])) for name, values in out.items()}
+
+    tracks = None if parts.tracks is None else Tracks(**tensors(parts.tracks, "points"))
+    if tracks is None and parts.points is not None:
+        tracks = scene_of_points(PointCloud(**tensors(parts.points, "points"))).tracks
+    return Scene(
+        cameras=no_cameras() if parts.views is None else cameras_of_views(parts.views, offset), tracks=tracks,
+        gaussians=None if parts.gaussians is None else Gaussians(**tensors(parts.gaussians, "means")),
+        mesh=None if parts.mesh is None else Mesh(**tensors(parts.mesh, "vertices")),
+        report={name: value for name, value in parts.report.items() if not isinstance(value, np.ndarray)}, offset=tuple(offset.tolist()),
+    )  # fmt: skip
+
+
+def parts_of_scene(scene: Scene) -> Parts:
+    """What a scene holds as arrays, with its offset put back; pointmaps count as points where there are no others."""
+    offset = np.array(scene.offset)
+
+    def arrays(part: Any, moved: str) -> Arrays | None:
+        if part is None:
+            return None
+        out = {f.name: getattr(part, f.name).detach().cpu().numpy() for f in fields(part) if isinstance(getattr(part, f.name), Tensor)}
+        return {**out, moved: out[moved] + offset} if any(scene.offset) else out
+
+    c, views = scene.cameras, None
+    if len(c):
+        photos = c.for_photos()
+        poses = c.cam_to_world.double().cpu().numpy().copy()
+        poses[:, :3, 3] += offset
+        K = np.stack([camera.K[0].double().cpu().numpy() for camera in photos])
+        lenses = list(c.lenses) or [None] * len(c)
+        views = Views(K=K, cam_to_world=poses, width=[p.width for p in photos], height=[p.height for p in photos], lenses=lenses)
+    tracks = arrays(scene.tracks, "points")
+    if tracks is not None and views is not None and c.grid_scale is not None and c.grid_offset is not None and len(tracks["view"]):
+        view = tracks["view"]
+        tracks["xy"] = (tracks["xy"] - c.grid_offset.cpu().numpy()[view]) / c.grid_scale.cpu().numpy()[view]
+    cloud = points_of(scene) if scene.pointmaps is not None and tracks is None else None
+    told = {name: True for name in ("depth", "images") if getattr(scene, name) is not None}
+    return Parts(
+        gaussians=arrays(scene.gaussians, "means"), mesh=arrays(scene.mesh, "vertices"), tracks=tracks, points=arrays(cloud, "points"), views=views,
+        report={**scene.report, **told},
+    )  # fmt: skip
+
+
+def cameras_of_views(views: Views, offset: np.ndarray) -> Cameras:
+    """Cameras on one grid that holds all pictures, in the world without the offset."""
+    poses = views.cam_to_world.copy()
+    poses[:, :3, 3] -= offset
+    count = len(views.K)
+    return Cameras(
+        K=torch.from_numpy(views.K.astype(np.float64)), cam_to_world=torch.from_numpy(poses.astype(np.float64)), width=max(views.width),
+        height=max(views.height), photo_width=torch.tensor(views.width), photo_height=torch.tensor(views.height), lenses=tuple(views.lenses),
+        grid_scale=torch.ones(count, 2), grid_offset=torch.zeros(count, 2),
+    )  # fmt: skip
 
 
 def dc_colors(gaussians: Gaussians) -> Tensor:  # [N, 3]
@@ -127,6 +193,26 @@ def finite_points(cloud: PointCloud, path: Path) -> PointCloud:
         return cloud
     log.warning("%s: %d of %d points are not finite and are left out", path, int((~fine).sum()), len(cloud))
     return cloud._take(fine, len(cloud))
+
+
+def without_outliers(scene: Scene, path: Path) -> Scene:
+    """The scene without the Gaussians and bare points that lie far from everything else; a warning counts them."""
+    parts: dict[str, Any] = {}
+    if scene.gaussians is not None:
+        near = _near(scene.gaussians.means, path, "Gaussians")
+        parts["gaussians"] = scene.gaussians[near]
+    if scene.tracks is not None and not len(scene.tracks.view):
+        near = _near(scene.tracks.points, path, "points")
+        colors = None if scene.tracks.colors is None else scene.tracks.colors[near]
+        parts["tracks"] = replace(scene.tracks, points=scene.tracks.points[near], error=scene.tracks.error[near], colors=colors)
+    return replace(scene, **parts) if parts else scene
+
+
+def _near(places: Tensor, path: Path, what: str) -> Tensor:  # [n, 3] -> [n] bool
+    near = torch.from_numpy(~outliers(places.double().numpy()))
+    if not near.all():
+        log.warning("%s: %d of %d %s are outliers and are left out", path, int((~near).sum()), len(near), what)
+    return near
 
 
 def check_loaded(scene: Scene, path: Path, repair: bool) -> Scene:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from recon.errors import ReconError
+from recon.errors import ReconError, reason, shown
 from recon.geometry import unproject
 from recon.io.files import fault, inside, read_json, whole_folder
 from recon.io.options import Options
-from recon.io.views import view_names
+from recon.io.views import stems_of, view_names
 from recon.scene import Cameras, Pointmaps, Scene
 
 TOP = 65535
@@ -42,11 +42,12 @@ def write(scene: Scene, path: Path, options: Options) -> None:
     most = float(confidence.max()) if confidence is not None and confidence.numel() else 1.0
     views = []
     finite = lambda tensor: tensor.double().tolist() if tensor.isfinite().all() else None
-    with whole_folder(path) as folder:
-        for v, name in enumerate(view_names(scene)):
-            stem = Path(name).stem
+    with whole_folder(path, options.guard) as folder:
+        names = view_names(scene)
+        for v, (name, stem) in enumerate(zip(names, stems_of(names), strict=True)):
             entry: dict[str, Any] = {
-                "name": name, "depth": f"{stem}.{kind}", "K": finite(scene.cameras.K[v]), "cam_to_world": finite(scene.cameras.cam_to_world[v])
+                "name": name, "depth": f"{stem}.{kind}", "K": finite(scene.cameras.K[v]),
+                "cam_to_world": finite(_shifted(scene.cameras.cam_to_world[v], options)),
             }  # fmt: skip
             _write_map(folder / entry["depth"], depth[v].numpy(), step)
             if confidence is not None:
@@ -57,6 +58,13 @@ def write(scene: Scene, path: Path, options: Options) -> None:
         steps = {"step": step, "confidence_step": max(most, 1e-9) / TOP} if kind == "png" else {}
         content = {"recon_depth": 1, "metric": scene.metric, **size, **steps, "views": views}
         (folder / "depth.json").write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _shifted(pose: torch.Tensor, options: Options) -> torch.Tensor:
+    """A pose in the file's world, offset and all."""
+    pose = pose.double().clone()
+    pose[:3, 3] += torch.tensor(options.offset, dtype=torch.float64)
+    return pose
 
 
 def _write_map(path: Path, values: np.ndarray, step: float) -> None:
@@ -93,7 +101,7 @@ def read(path: Path) -> Scene:
         raise fault(path, "is not the depth.json that this project writes")
     sizes: list[Any] = [content.get("width"), content.get("height")]
     if not all(isinstance(n, int) and 0 < n <= 1 << 16 for n in sizes) or sizes[0] * sizes[1] * max(1, len(views)) > MOST_PIXELS:
-        raise fault(path, f"says its {len(views)} maps are {sizes[0]!r} x {sizes[1]!r} pixels")
+        raise fault(path, f"says its {len(views)} maps are {shown(sizes[0])} x {shown(sizes[1])} pixels")
     width, height = sizes
     count = len(views)
     depth, confidence = torch.zeros(count, height, width), torch.ones(count, height, width)
@@ -120,7 +128,7 @@ def _read_map(path: Path, name: Any, height: int, width: int, step: Any) -> torc
     """One map [H, W]. Raises FileError for one of another size."""
     file = inside(path, path.parent, name)
     if not file.is_file():
-        raise fault(path, f"names {name!r}, which is not there")
+        raise fault(path, f"names {shown(name)}, which is not there")
     if file.suffix == ".npy":
         values = np.load(file, mmap_mode="r", allow_pickle=False)  # a view of the file: a false shape costs nothing
     elif file.suffix == ".exr":
@@ -130,10 +138,11 @@ def _read_map(path: Path, name: Any, height: int, width: int, step: Any) -> torc
 
         with Image.open(file, formats=["PNG"]) as image:
             if image.size != (width, height) or not isinstance(step, int | float) or not step > 0:
-                raise fault(file, f"is {image.width} x {image.height} pixels in steps of {step!r}, wanted {width} x {height}")
+                raise fault(file, f"is {image.width} x {image.height} pixels in steps of {shown(step)}, wanted {width} x {height}")
             values = np.asarray(image).astype(np.float64) * step
     if values.shape != (height, width) or values.dtype.kind != "f" or not np.isfinite(values).all() or values.min() < 0:
-        raise fault(file, f"is {values.dtype} {list(values.shape)}, wanted finite positive numbers [{height}, {width}]")
+        kind = "numbers" if values.dtype.kind == "f" else "whole numbers"
+        raise fault(file, f"holds {kind} {list(values.shape)}, wanted finite positive numbers [{height}, {width}]")
     return torch.from_numpy(np.array(values, np.float32))
 
 
@@ -145,4 +154,4 @@ def _read_exr(file: Path) -> np.ndarray:
             name = "Z" if "Z" in channels else next(iter(channels))
             return np.array(channels[name].pixels)
     except (RuntimeError, StopIteration, TypeError) as error:
-        raise fault(file, f"is no EXR file: {error}") from error
+        raise fault(file, f"is no EXR file: {reason(error)}") from error

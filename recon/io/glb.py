@@ -6,6 +6,7 @@ so the colours of a mesh with a texture are in the attribute _COLOR, which progr
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.io.axes import move
 from recon.io.content import PointCloud, dc_colors, no_cameras, scene_of_points
 from recon.io.files import fault
-from recon.io.glb_texture import add_texture, read_texture
+from recon.io.glb_texture import add_texture, base_color, read_texture
 from recon.io.gltf import Builder, Document, to_linear, to_srgb
 from recon.io.options import Options
+from recon.io.polygons import of_fan, of_strip
 from recon.io.splat_ply import unit_quats
 from recon.io.textures import Pictures, encode_texture, join_meshes
 from recon.scene import Gaussians, Mesh, Scene
 
 SPLATS = "KHR_gaussian_splatting"
+SPZ = ("KHR_gaussian_splatting_compression_spz", "KHR_spz_gaussian_splats_compression")
+log = logging.getLogger(__name__)
 UNLIT = "KHR_materials_unlit"
 MAX_DEPTH = 64
 
@@ -57,7 +61,7 @@ def write(content: PointCloud | Mesh | Gaussians, path: Path, options: Options) 
         document.pop("extensionsUsed")
         builder.parts, builder.size = [], 0
     document["scenes"], document["scene"] = [{"nodes": [0]}], 0
-    builder.save(path)
+    builder.save(path, options.guard)
 
 
 def _add_vertices(builder: Builder, primitive: dict[str, Any], places: np.ndarray, content: PointCloud | Mesh) -> None:
@@ -110,7 +114,8 @@ def read(path: Path) -> Scene:
     for mesh, matrix in _placed_meshes(document):
         primitives = mesh.get("primitives")
         for primitive in primitives if isinstance(primitives, list) else []:
-            parts.append(_placed(document, _primitive(document, primitive, pictures), matrix))
+            content = _primitive(document, primitive, pictures)
+            parts += [] if content is None else [_placed(document, content, matrix)]
     if not parts:
         raise fault(path, "has no points, triangles or Gaussians in its scene")
     splats = [p for p in parts if isinstance(p, Gaussians)]
@@ -155,7 +160,7 @@ def _local_matrix(document: Document, node: dict[str, Any]) -> np.ndarray:
         except (TypeError, ValueError) as error:
             raise fault(document.path, f"has a node whose {key} is not numbers") from error
         if value.shape != (len(default),) or not np.isfinite(value).all():
-            raise fault(document.path, f"has a node whose {key} is {node.get(key)!r}, wanted {len(default)} numbers")
+            raise fault(document.path, f"has a node whose {key} is {shown(node.get(key))}, wanted {len(default)} numbers")
         return value
 
     if "matrix" in node:
@@ -167,14 +172,20 @@ def _local_matrix(document: Document, node: dict[str, Any]) -> np.ndarray:
     return out
 
 
-def _primitive(document: Document, primitive: Any, pictures: Pictures) -> Gaussians | Mesh | PointCloud:
+def _primitive(document: Document, primitive: Any, pictures: Pictures) -> Gaussians | Mesh | PointCloud | None:
+    """What a primitive holds; None, with a warning, for lines."""
     path = document.path
     attributes = primitive.get("attributes") if isinstance(primitive, dict) else None
     if not isinstance(attributes, dict) or "POSITION" not in attributes:
         raise fault(path, "has a primitive without POSITION")
     extensions = primitive.get("extensions", {})
+    if not isinstance(extensions, dict):
+        raise fault(path, "has a primitive whose extensions are no object")
     if "KHR_draco_mesh_compression" in extensions:
-        raise fault(path, "is compressed with Draco, which is not read; save it without compression")
+        raise fault(path, "is compressed with KHR_draco_mesh_compression, which is not read; save it without compression")
+    packed = _packed(document, extensions)
+    if packed is not None:
+        return packed
 
     def values(name: str, width: int) -> torch.Tensor | None:
         if name not in attributes:
@@ -189,6 +200,9 @@ def _primitive(document: Document, primitive: Any, pictures: Pictures) -> Gaussi
     if SPLATS in extensions:
         return _gaussians(document, places, values, attributes)
     color = values("_COLOR" if "_COLOR" in attributes else "COLOR_0", 3)
+    factor = base_color(document, primitive)
+    if factor is not None and "_COLOR" not in attributes:
+        color = factor.expand(len(places), 3) if color is None else color * factor
     colors = None if color is None else torch.from_numpy(to_srgb(color.numpy())).clamp(0, 1)
     mode = primitive.get("mode", 4)
     if mode == 0:
@@ -196,13 +210,32 @@ def _primitive(document: Document, primitive: Any, pictures: Pictures) -> Gaussi
         return PointCloud(
             points=places, colors=colors, normals=values("NORMAL", 3), confidence=None if confidence is None else confidence[:, 0]
         )
-    if mode != 4:
-        raise fault(path, f"has a primitive of mode {mode}; points (0) and triangles (4) are read")
+    if mode not in (4, 5, 6):
+        log.warning("%s: its lines (mode %s) are left out", path, mode)
+        return None
     index = document.accessor(primitive["indices"])[:, 0] if "indices" in primitive else np.arange(len(places))
-    if len(index) % 3 or index.dtype.kind not in "iu":
-        raise fault(path, f"has {len(index)} indices of {index.dtype}, wanted whole triangles")
+    if index.dtype.kind not in "iu" or (mode == 4 and len(index) % 3):
+        raise fault(path, f"has {len(index)} numbers of vertices, wanted whole triangles")
+    if mode != 4:
+        index = (of_strip if mode == 5 else of_fan)(index.astype(np.int64))
     faces = torch.from_numpy(index.astype(np.int64).reshape(-1, 3))
     return Mesh(vertices=places, faces=faces, colors=colors, normals=values("NORMAL", 3), **read_texture(document, primitive, values, pictures))
+
+
+def _packed(document: Document, extensions: dict[str, Any]) -> Gaussians | None:
+    """Gaussians as SPZ in a bufferView (KHR_gaussian_splatting_compression_spz and its forerunner); None where there are none."""
+    from recon.io import spz
+
+    inner = extensions.get(SPLATS, {})
+    inside = inner.get("extensions", {}) if isinstance(inner, dict) else {}
+    tables = {**(inside if isinstance(inside, dict) else {}), **extensions}
+    found = next((value for name, value in tables.items() if name.startswith(SPZ)), None)
+    if not isinstance(found, dict):
+        return None
+    content, start, length, _ = document.view(found.get("bufferView"))
+    arrays = spz.parse(document.path, content[start : start + length]).gaussians
+    assert arrays is not None
+    return Gaussians(**{name: torch.from_numpy(values) for name, values in arrays.items()})
 
 
 def _gaussians(document: Document, places: torch.Tensor, values: Any, attributes: dict[str, Any]) -> Gaussians:

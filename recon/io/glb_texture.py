@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recon.errors import reason, shown
 from recon.io.files import fault, inside
 from recon.io.gltf import Builder, Document
 from recon.io.textures import Pictures
@@ -55,6 +56,15 @@ def read_texture(
     return {} if picture is None else {"uvs": uvs * torch.tensor(scale) + torch.tensor(offset), "texture": picture}
 
 
+def base_color(document: Document, primitive: dict[str, Any]) -> Tensor | None:  # [3] linear
+    """The base colour's factor of a primitive's material where no texture has it; None where there is none or it is white."""
+    if "material" not in primitive:
+        return None
+    surface = _table(document, document.entry("materials", primitive["material"]), "pbrMetallicRoughness")
+    factor = _numbers(document, surface, "baseColorFactor", [1.0] * 4)[:3]
+    return None if "baseColorTexture" in surface or factor == [1.0, 1.0, 1.0] else torch.tensor(factor).clamp(0, 1)
+
+
 def _bytes(document: Document, index: object) -> bytes:
     """The file of an image: a bufferView, base64 or a file beside."""
     image = document.entry("images", index)
@@ -67,13 +77,13 @@ def _bytes(document: Document, index: object) -> bytes:
     try:
         return base64.b64decode(uri.partition(",")[2], validate=True)
     except ValueError as error:
-        raise fault(document.path, f"has an image that is not base64: {error}") from error
+        raise fault(document.path, f"has an image that is not base64: {reason(error)}") from error
 
 
 def _table(document: Document, owner: dict[str, Any], key: str) -> dict[str, Any]:
     value = owner.get(key, {})
     if not isinstance(value, dict):
-        raise fault(document.path, f"has {key} = {str(value)[:80]!r}, wanted an object")
+        raise fault(document.path, f"has {key} = {shown(str(value)[:80])}, wanted an object")
     return value
 
 
@@ -81,5 +91,5 @@ def _numbers(document: Document, owner: dict[str, Any], key: str, default: list[
     value = owner.get(key, default)
     numbers = isinstance(value, list) and len(value) == len(default) and all(isinstance(v, int | float) and abs(v) < 1e9 for v in value)
     if not numbers:
-        raise fault(document.path, f"has {key} = {str(value)[:80]!r}, wanted {len(default)} numbers")
+        raise fault(document.path, f"has {key} = {shown(str(value)[:80])}, wanted {len(default)} numbers")
     return [float(v) for v in value]

@@ -13,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from recon.errors import reason, shown
 from recon.io.files import fault, inside, read_json, whole_file
+from recon.io.guard import Guard
 
 MAGIC, JSON_CHUNK, BIN_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+READ = (  # beginnings of the extensions that a file may need: read, or changing nothing of what is read
+    "KHR_gaussian_splatting", "KHR_spz_gaussian_splats_compression", "KHR_materials_", "KHR_texture_transform", "EXT_texture_webp", "KHR_lights",
+    "KHR_mesh_quantization", "KHR_node_visibility", "KHR_xmp", "KHR_animation", "EXT_mesh_features", "EXT_structural_metadata",
+)  # fmt: skip
+MOST_ZEROS = 1 << 20
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
@@ -73,7 +80,7 @@ class Builder:
             self.size += -self.size % 4
         return len(self.json["bufferViews"]) - 1
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, guard: Guard) -> None:
         """Writes a .glb, or a .gltf with its data inside. Raises FileError for more than 4 GiB, which the format cannot hold."""
         if self.size:
             self.json["buffers"] = [{"byteLength": self.size}]
@@ -82,7 +89,7 @@ class Builder:
             if self.size:
                 data = base64.b64encode(b"".join(part.tobytes() for part in self.parts)).decode()
                 self.json["buffers"][0]["uri"] = f"data:application/octet-stream;base64,{data}"
-            with whole_file(path) as temporary:
+            with whole_file(path, guard) as temporary:
                 temporary.write_text(json.dumps(self.json, allow_nan=False), encoding="utf-8")
             return
         text = json.dumps(self.json, allow_nan=False, separators=(",", ":")).encode()
@@ -90,7 +97,7 @@ class Builder:
         total = 12 + 8 + len(text) + (8 + self.size if self.size else 0)
         if total >= 1 << 32:
             raise fault(path, f"would be {total} bytes, and a GLB holds at most 4 GiB")
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
+        with whole_file(path, guard) as temporary, open(temporary, "wb") as file:
             file.write(struct.pack("<IIIII", MAGIC, 2, total, len(text), JSON_CHUNK) + text)
             if self.size:
                 file.write(struct.pack("<II", self.size, BIN_CHUNK))
@@ -105,11 +112,16 @@ class Document:
         self.path = path
         self.binary = b""
         content = path.read_bytes()
+        self.size = len(content)
         if content[:4] == b"glTF":
             content = self._chunks(content)
         self.json = read_json(path, content)
         if not isinstance(self.json, dict) or not isinstance(self.json.get("asset"), dict) or str(self.json["asset"].get("version"))[:2] != "2.":
             raise fault(path, "is not glTF 2.0")
+        needed = self.json.get("extensionsRequired", [])
+        unread = [str(name) for name in needed if not str(name).startswith(READ)] if isinstance(needed, list) else []
+        if unread:
+            raise fault(path, f"needs {', '.join(unread)}, which is not read; save it without compression or other extensions")
         self.buffers: dict[int, bytes] = {}
 
     def _chunks(self, content: bytes) -> bytes:
@@ -134,14 +146,14 @@ class Document:
         """One entry of one of the document's tables. Raises FileError where it is none."""
         entries = self.json.get(table, [])
         if not isinstance(index, int) or not isinstance(entries, list) or not 0 <= index < len(entries) or not isinstance(entries[index], dict):
-            raise fault(self.path, f"speaks of {table}[{index!r}], which is not there")
+            raise fault(self.path, f"speaks of {table}[{shown(index)}], which is not there")
         return entries[index]
 
     def number(self, entry: dict[str, Any], key: str, default: int | None = None) -> int:
         """A count or an offset. Raises FileError where it is none."""
         value = entry.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise fault(self.path, f"has {key} = {value!r}, wanted a count")
+            raise fault(self.path, f"has {key} = {shown(value)}, wanted a count")
         return value
 
     def buffer(self, index: object) -> bytes:
@@ -156,7 +168,7 @@ class Document:
                 try:
                     content = base64.b64decode(uri.partition(",")[2], validate=True)
                 except ValueError as error:
-                    raise fault(self.path, f"has a buffer that is not base64: {error}") from error
+                    raise fault(self.path, f"has a buffer that is not base64: {reason(error)}") from error
             else:
                 content = inside(self.path, self.path.parent, uri).read_bytes()
             if self.number(entry, "byteLength") > len(content):
@@ -178,16 +190,44 @@ class Document:
         entry = self.entry("accessors", index)
         kind, width = COMPONENTS.get(entry.get("componentType", -1)), WIDTHS.get(entry.get("type", ""))
         if kind is None or width is None:
-            raise fault(self.path, f"has accessor {index} of {entry.get('componentType')!r} {entry.get('type')!r}")
-        if "sparse" in entry or "bufferView" not in entry:
-            raise fault(self.path, f"has the sparse or compressed accessor {index}, which is not read")
-        content, start, length, stride = self.view(entry["bufferView"])
-        dtype, count, offset = np.dtype(kind), self.number(entry, "count"), self.number(entry, "byteOffset", 0)
-        row = width * dtype.itemsize
-        stride = stride or row
-        if count and (stride < row or offset + (count - 1) * stride + row > length):
-            raise fault(self.path, f"has accessor {index} with {count} values of {row} bytes in {length} bytes")
-        raw = np.ndarray((count, width), dtype, content, start + offset, (stride, dtype.itemsize)) if count else np.zeros((0, width), dtype)
+            raise fault(self.path, f"has accessor {index} of {shown(entry.get('componentType'))} {shown(entry.get('type'))}")
+        dtype, count = np.dtype(kind), self.number(entry, "count")
+        if "bufferView" in entry:
+            raw = self._rows(entry, f"accessor {index}", dtype, count, width)
+        else:
+            self._believed(count, width * dtype.itemsize)
+            raw = np.zeros((count, width), dtype)
+        if "sparse" in entry:
+            raw = self._sparse(entry["sparse"], index, raw)
         if entry.get("normalized") and dtype.kind in "iu":
             return np.maximum(raw.astype(np.float32) / np.iinfo(dtype).max, -1)
         return raw
+
+    def _rows(self, entry: dict[str, Any], what: str, dtype: np.dtype, count: int, width: int) -> np.ndarray:  # [count, width]
+        """Values in a bufferView, as they lie there."""
+        content, start, length, stride = self.view(entry.get("bufferView"))
+        offset, row = self.number(entry, "byteOffset", 0), width * dtype.itemsize
+        stride = stride or row
+        if count and (stride < row or offset + (count - 1) * stride + row > length):
+            raise fault(self.path, f"has {what} with {count} values of {row} bytes in {length} bytes")
+        return np.ndarray((count, width), dtype, content, start + offset, (stride, dtype.itemsize)) if count else np.zeros((0, width), dtype)
+
+    def _believed(self, count: int, row: int) -> None:
+        """Raises FileError for zeros that no bytes stand for, beyond what a file of this size has use for."""
+        if count * row > MOST_ZEROS + 64 * self.size:
+            raise fault(self.path, f"has {count} values of {row} bytes that are nowhere in its {self.size} bytes")
+
+    def _sparse(self, sparse: Any, index: object, values: np.ndarray) -> np.ndarray:
+        """The values with those replaced that the accessor's `sparse` tells."""
+        parts = [part for name in ("indices", "values") if isinstance(sparse, dict) and isinstance(part := sparse.get(name), dict)]
+        if len(parts) != 2:
+            raise fault(self.path, f"has the sparse accessor {index} without indices and values")
+        count, kind = self.number(sparse, "count"), COMPONENTS.get(parts[0].get("componentType", -1))
+        if kind is None or np.dtype(kind).kind != "u" or count > len(values):
+            raise fault(self.path, f"has the sparse accessor {index} with {count} places of {shown(parts[0].get('componentType'))} in {len(values)}")
+        at = self._rows(parts[0], f"the places of accessor {index}", np.dtype(kind), count, 1)[:, 0]
+        if count and int(at.max()) >= len(values):
+            raise fault(self.path, f"has the sparse accessor {index} with place {int(at.max())} of {len(values)}")
+        out = values.copy()
+        out[at] = self._rows(parts[1], f"the values of accessor {index}", values.dtype, count, values.shape[1])
+        return out

@@ -6,18 +6,16 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from recon.io.content import SH_DC, no_cameras
 from recon.io.files import fault
+from recon.io.parts import SH_DC, Parts
 from recon.io.splat_ply import unit_quats
-from recon.scene import Gaussians, Scene
 
 HEADER, SECTION = 4096, 1024
 SH_COUNT = {0: 0, 1: 9, 2: 24, 3: 45}
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> Parts:
     """The Gaussians of all sections. Raises FileError."""
     content = path.read_bytes()
     if len(content) < HEADER:
@@ -41,8 +39,7 @@ def read(path: Path) -> Scene:
         part["sh"] = np.pad(part["sh"], ((0, 0), (0, bases - part["sh"].shape[1]), (0, 0)))
     empty = {"means": (0, 3), "quats": (0, 4), "scales": (0, 3), "opacities": (0,), "sh": (0, 1, 3)}
     joined = {k: np.concatenate([p[k] for p in parts]) if parts else np.zeros(shape) for k, shape in empty.items()}
-    tensors = {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in joined.items()}
-    return Scene(cameras=no_cameras(), gaussians=Gaussians(**tensors))
+    return Parts(gaussians={k: np.ascontiguousarray(v, np.float32) for k, v in joined.items()})
 
 
 def _record(level: int, harmonics: int) -> np.dtype:

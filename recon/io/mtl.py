@@ -1,4 +1,4 @@
-"""Materials of Wavefront OBJ files: one with a texture is written, and of others' files the pictures of map_Kd are found."""
+"""Materials of Wavefront OBJ files: one with a texture is written, and of others' files the colours and the pictures of map_Kd are found."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ MATERIAL = "textured"
 MAX_BYTES = 4 << 20
 # an option such as -s 1 1 1 or -clamp on, before the name of the picture
 OPTION = re.compile(r"-[A-Za-z]+(?:\s+(?:on|off|[rgbmlz]|[-+]?[\d.]+(?:[eE][-+]?\d+)?)(?=\s))+\s+")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 log = logging.getLogger(__name__)
 
 
@@ -20,22 +21,23 @@ def material(picture: str) -> str:
     return f"newmtl {MATERIAL}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {picture}\n"
 
 
-def pictures_of(path: Path, libraries: list[str]) -> dict[str, Path]:
-    """Material -> the picture of its map_Kd, for the values of an OBJ file's mtllib lines.
+def materials_of(path: Path, libraries: list[str]) -> tuple[dict[str, Path], dict[str, tuple[float, ...]]]:
+    """Material -> the picture of its map_Kd, and material -> its colour Kd, for the values of an OBJ file's mtllib lines.
 
     Names lead into the OBJ file's own folder or below it, else FileError. A library or a picture that is not there is a warning.
     """
     out: dict[str, Path] = {}
+    colors: dict[str, tuple[float, ...]] = {}
     for names in libraries:
         whole = inside(path, path.parent, names)
         for file in [whole] if whole.is_file() else [inside(path, path.parent, name) for name in names.split()]:
             if not file.is_file():
-                log.warning("%s: its materials %s are not there, so it has no texture", path, file.name)
+                log.warning("%s: its materials %s are not there, so it has neither their colours nor textures", path, file.name)
                 continue
             if file.stat().st_size > MAX_BYTES:
                 raise fault(path, f"names the materials {file.name} of {file.stat().st_size} bytes, wanted at most {MAX_BYTES}")
-            _read(path, text_of(file.read_bytes()), out)
-    return out
+            _read(path, text_of(file.read_bytes()), out, colors)
+    return out, colors
 
 
 def text_of(content: bytes) -> str:
@@ -46,13 +48,17 @@ def text_of(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def _read(path: Path, content: str, out: dict[str, Path]) -> None:
+def _read(path: Path, content: str, out: dict[str, Path], colors: dict[str, tuple[float, ...]]) -> None:
     name = None
     for line in content.splitlines():
         word, _, rest = line.strip().replace("\t", " ").partition(" ")
         rest = rest.strip()
         if word == "newmtl":
             name = rest
+        elif word == "Kd" and name is not None:
+            numbers = [float(part) for part in rest.split()[:3] if NUMBER.fullmatch(part)]
+            if len(numbers) == 3:
+                colors[name] = tuple(numbers)
         elif word.lower() == "map_kd" and rest and name is not None:
             picture = rest
             while option := OPTION.match(picture):

@@ -16,12 +16,14 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from recon.errors import reason, shown
 from recon.io.content import PointCloud, no_cameras, scene_of_points
 from recon.io.files import fault, inside, whole_file
-from recon.io.mtl import MATERIAL, material, pictures_of, text_of
+from recon.io.mtl import MATERIAL, material, materials_of, text_of
 from recon.io.options import Options
+from recon.io.parts import far_offset
 from recon.io.ply import blocks
-from recon.io.point_ply import triangles
+from recon.io.polygons import triangles
 from recon.io.textures import Pictures, encode_texture, join_meshes
 from recon.scene import Mesh, Scene
 
@@ -32,7 +34,7 @@ def write(content: Mesh | PointCloud, path: Path, options: Options) -> None:
     """Writes places with all their digits, normals, uvs and faces; the texture and the material appear before the file that names them."""
     mesh = content if isinstance(content, Mesh) else None
     with ExitStack() as stack:  # left from its end: all is written before the first file gets its name
-        temporary = stack.enter_context(whole_file(path))
+        temporary = stack.enter_context(whole_file(path, options.guard))
         library = None
         if mesh is not None and mesh.texture is not None:
             stem = " ".join(path.stem.split())
@@ -40,20 +42,21 @@ def write(content: Mesh | PointCloud, path: Path, options: Options) -> None:
             if not library.isprintable():
                 raise fault(path, "has a name with signs that a material's lines cannot hold")
             png = encode_texture(path, mesh.texture)
-            stack.enter_context(whole_file(inside(path, path.parent, library))).write_text(material(picture), encoding="utf-8")
-            stack.enter_context(whole_file(inside(path, path.parent, picture))).write_bytes(png)
+            stack.enter_context(whole_file(inside(path, path.parent, library), options.guard)).write_text(material(picture), encoding="utf-8")
+            stack.enter_context(whole_file(inside(path, path.parent, picture), options.guard)).write_bytes(png)
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(f"# recon axes {options.axes}, {options.unit_scale:g} units per scene unit\n")
             if library is not None:
                 file.write(f"mtllib {library}\n")
-            _write(file, content, library is not None)
+            _write(file, content, library is not None, options)
 
 
-def _write(file: TextIO, content: Mesh | PointCloud, textured: bool) -> None:
-    places = (content.vertices if isinstance(content, Mesh) else content.points).float().numpy()
+def _write(file: TextIO, content: Mesh | PointCloud, textured: bool, options: Options) -> None:
+    places = (content.vertices if isinstance(content, Mesh) else content.points).double().numpy() + options.offset
     if content.colors is not None:
         places = np.concatenate([places, content.colors.float().clamp(0, 1).numpy()], 1)
-    _rows(file, "v", " ".join(["%.9g"] * places.shape[1]), places)
+    digits = "%.14g" if any(options.offset) else "%.9g"
+    _rows(file, "v", " ".join([digits] * 3 + ["%.9g"] * (places.shape[1] - 3)), places)
     if content.normals is not None:
         _rows(file, "vn", "%.7g %.7g %.7g", content.normals.float().numpy())
     if not isinstance(content, Mesh):
@@ -123,29 +126,32 @@ class _Content:
 
 
 def read(path: Path) -> Scene:
-    """The triangles of the file (polygons as fans), or its points where it has no faces. Raises FileError."""
+    """The triangles of the file (polygons cut into triangles), or its points where it has no faces. Raises FileError."""
     content = _Content()
     for number, words in _lines(path):
         try:
             content.add(words)
         except (ValueError, OverflowError) as error:
-            raise fault(path, f"has a false line {number}: {text_of(b' '.join(words))[:80]!r}: {error}") from error
+            raise fault(path, f"has a false line {number}: {shown(text_of(b' '.join(words))[:80])}: {reason(error)}") from error
     if not content.places:
         raise fault(path, "is no OBJ file: it has no line that starts with v")
     if min(map(len, content.places)) < 3 or any(len(n) != 3 for n in content.normals) or any(len(t) != 2 for t in content.uvs):
         raise fault(path, "has places or normals of fewer than 3 numbers, or uvs of none")
     colored = all(len(p) == 6 for p in content.places)
-    table = np.array([p if colored else p[:3] for p in content.places], np.float32)
+    table = np.array([p if colored else p[:3] for p in content.places], np.float64)
+    offset = far_offset([table[:, :3]])
+    table[:, :3] -= offset
+    table, offset = table.astype(np.float32), (float(offset[0]), float(offset[1]), float(offset[2]))
     tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values))
     places, colors = tensor(table[:, :3]), tensor(table[:, 3:]).clamp(0, 1) if colored else None
     if not content.sizes:
-        return scene_of_points(PointCloud(points=places, colors=colors))
+        return replace(scene_of_points(PointCloud(points=places, colors=colors)), offset=offset)
     corners = np.array(content.corners, np.int64).reshape(-1, 3)
     if not 0 <= corners[:, 0].min(initial=0) <= corners[:, 0].max(initial=0) < len(places):
         raise fault(path, f"has faces with the vertices {corners[:, 0].min()} to {corners[:, 0].max()}, wanted 0 to {len(places) - 1}")
-    faces = _fans(path, np.array(content.sizes, np.int64), len(corners))
+    faces = _faces(path, np.array(content.sizes, np.int64), table[corners[:, 0], :3])
     mesh = Mesh(vertices=places, faces=tensor(corners[faces, 0]), colors=colors, normals=_normals(content, corners))
-    return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces))
+    return Scene(cameras=no_cameras(), mesh=_textured(path, content, mesh, corners, faces), offset=offset)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[bytes]]]:
@@ -160,13 +166,14 @@ def _lines(path: Path) -> Iterator[tuple[int, list[bytes]]]:
                 yield number, words
 
 
-def _fans(path: Path, sizes: np.ndarray, corners: int) -> np.ndarray:  # [n] -> [F, 3]
+def _faces(path: Path, sizes: np.ndarray, places: np.ndarray) -> np.ndarray:  # [n], [corners, 3] -> [F, 3]
     """Triangles of polygons of these sizes, as numbers of corners."""
+    corners = len(places)
     if (sizes == 3).all():
         return np.arange(corners).reshape(-1, 3)
     polygons = np.empty(len(sizes), object)
     polygons[:] = np.split(np.arange(corners), np.cumsum(sizes)[:-1])
-    return triangles(path, polygons, corners)
+    return triangles(path, polygons, places)
 
 
 def _normals(content: _Content, corners: np.ndarray) -> torch.Tensor | None:  # [P, 3]
@@ -180,7 +187,8 @@ def _normals(content: _Content, corners: np.ndarray) -> torch.Tensor | None:  # 
 
 def _textured(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, faces: np.ndarray) -> Mesh:
     """The mesh with the texture that its materials name; as it is where there is none. `faces` [F, 3] are numbers of corners."""
-    files = pictures_of(path, list(content.libraries)) if content.uvs else {}
+    files, colors = materials_of(path, list(content.libraries)) if content.libraries else ({}, {})
+    files = files if content.uvs else {}
     pictures, textures = Pictures(path), []
     wanted = np.repeat(np.array(content.material_of, np.int64), np.array(content.sizes, np.int64))[faces[:, 0]]  # [F] material
     kind = np.full(len(faces), -1)  # [F] number of the texture
@@ -193,6 +201,8 @@ def _textured(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, fa
                 textures.append(texture)
     kind[(corners[faces, 1] < 0).any(1)] = -1
     kinds = np.unique(kind).tolist()
+    if kinds == [-1] and colors and mesh.colors is None:
+        return _with_colors(mesh, wanted, {content.materials[name]: color for name, color in colors.items() if name in content.materials})
     if len(kinds) < 2:
         return _with_uvs(path, content, mesh, corners[faces], textures[kinds[0]]) if kinds and kinds[0] >= 0 else mesh
     parts = []
@@ -217,6 +227,19 @@ def _with_uvs(path: Path, content: _Content, mesh: Mesh, corners: np.ndarray, te
     columns = {name: value[source] for name in ("vertices", "colors", "normals") if (value := getattr(mesh, name)) is not None}
     faces = torch.from_numpy(number[of_corner].reshape(-1, 3))
     return replace(mesh, faces=faces, uvs=torch.from_numpy(uvs.astype(np.float32)), texture=texture, **columns)
+
+
+def _with_colors(mesh: Mesh, material: np.ndarray, colors: dict[int, tuple[float, ...]]) -> Mesh:  # material [F]
+    """The mesh with the colours (Kd) of its faces' materials, white without one, and a vertex for each material that it belongs to."""
+    faces, most = mesh.faces.numpy(), int(material.max(initial=0)) + 1
+    pairs, index = np.unique(faces * most + material[:, None], return_inverse=True)
+    source = torch.from_numpy(pairs // most)
+    shown = np.array([colors.get(int(m), (1.0, 1.0, 1.0)) for m in pairs % most], np.float32).reshape(-1, 3)
+    normals = None if mesh.normals is None else mesh.normals[source]
+    return replace(
+        mesh, vertices=mesh.vertices[source], faces=torch.from_numpy(index.reshape(-1, 3)), normals=normals,
+        colors=torch.from_numpy(shown).clamp(0, 1),
+    )  # fmt: skip
 
 
 def _compact(mesh: Mesh) -> Mesh:

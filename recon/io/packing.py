@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import numpy as np
 
+COARSE_SHARE = 0.01  # of Gaussians finer than the steps of their positions that is no fault
+log = logging.getLogger(__name__)
 ROOT_HALF = 0.5**0.5  # no component but the largest of a unit quaternion exceeds it
 OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])  # the components beside the largest
+
+
+def finer_than(steps: np.ndarray | float, scales: np.ndarray) -> int:  # [N] or one, [N, 3]
+    """How many Gaussians are finer than the steps that their positions are stored in."""
+    return int((np.asarray(steps) > scales.max(1, initial=0)).sum())
+
+
+def warn_of_steps(path: Path, steps: np.ndarray | float, scales: np.ndarray) -> None:
+    """Says where storing positions in steps costs more than a Gaussian's size, as outliers make it."""
+    finer = finer_than(steps, scales)
+    if finer > COARSE_SHARE * len(scales):
+        log.warning(
+            "%s: %d of %d Gaussians are finer than the steps of their positions in this format (up to %.3g units): expect holes and stripes; "
+            "drop_outliers=True leaves out what lies far from everything else", path, finer, len(scales), float(np.max(steps)),
+        )  # fmt: skip
 
 
 def morton_order(points: np.ndarray) -> np.ndarray:  # [N, 3] -> [N]

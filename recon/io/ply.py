@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from recon.errors import reason, shown
 from recon.io.files import fault
 from recon.io.options import Encoding
 
@@ -67,7 +68,7 @@ def read_header(path: Path) -> Header:
     with open(path, "rb") as file:
         head = file.read(MAX_HEADER)
     if head[:4] not in (b"ply\n", b"ply\r"):
-        raise fault(path, f"is not a PLY file: it starts with {head[:4]!r}, wanted b'ply\\n'")
+        raise fault(path, f"is not a PLY file: it starts with {shown(head[:4])}, wanted 'ply'")
     end = head.find(b"end_header")
     stop = head.find(b"\n", end)
     if end < 0 or stop < 0:
@@ -88,7 +89,7 @@ def read_header(path: Path) -> Header:
         elif words[0] == "property" and elements:
             elements[-1][2].append(_property(path, line, words))
         else:
-            raise fault(path, f"has the header line {line[:80]!r}, which means nothing in a PLY file")
+            raise fault(path, f"has the header line {shown(line[:80])}, which means nothing in a PLY file")
     if encoding is None:
         raise fault(path, f"names no format; one of: {', '.join(ENCODINGS)}")
     made = tuple(_element(path, *e) for e in elements)
@@ -102,7 +103,7 @@ def _property(path: Path, line: str, words: Sequence[str]) -> tuple[str, str, st
         return words[2], TYPES[words[1]], None
     if len(words) == 5 and words[1] == "list" and words[2] in TYPES and words[3] in TYPES and TYPES[words[2]][0] != "f":
         return words[4], TYPES[words[3]], TYPES[words[2]]
-    raise fault(path, f"has the header line {line[:80]!r}, wanted a property of type {', '.join(NAMES.values())}")
+    raise fault(path, f"has the header line {shown(line[:80])}, wanted a property of type {', '.join(NAMES.values())}")
 
 
 def _element(path: Path, name: str, count: int, properties: list[tuple[str, str, str | None]]) -> Element:
@@ -214,7 +215,7 @@ def _ascii(path: Path, file: BinaryIO, element: Element, size: int) -> np.ndarra
         try:
             values = np.loadtxt(lines, np.float64, ndmin=2, comments=None) if element.count else np.zeros((0, len(element.properties)))
         except ValueError as error:
-            raise fault(path, f"has a false line among its {element.name}: {error}") from error
+            raise fault(path, f"has a false line among its {element.name}: {reason(error)}") from error
         if values.shape != (element.count, len(element.properties)):
             raise fault(path, f"has {list(values.shape)} values of {element.name}, wanted {[element.count, len(element.properties)]}")
         out = np.empty(element.count, dtype)
@@ -231,7 +232,7 @@ def _ascii(path: Path, file: BinaryIO, element: Element, size: int) -> np.ndarra
                 for _, kind, count in element.properties
             )
         except (ValueError, StopIteration, RuntimeError) as error:
-            raise fault(path, f"has a false line among its {element.name}: {line[:80]!r}") from error
+            raise fault(path, f"has a false line among its {element.name}: {shown(line[:80])}") from error
     return rows
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
+from recon.io.guard import Guard
 from recon.io.options import Axes, Kind
 from recon.io.table import file_name
 
@@ -45,28 +46,30 @@ PROGRAMS: dict[str, dict[Kind, Recipe]] = {
 def recipes(program: str) -> dict[Kind, Recipe]:
     """What a program wants. Raises ReconError for an unknown one."""
     if program not in PROGRAMS:
-        raise ReconError(f"unknown program {program!r}; one of: {', '.join(PROGRAMS)}")
+        raise ReconError(f"unknown program {shown(program)}; one of: {', '.join(PROGRAMS)}")
     return PROGRAMS[program]
 
 
-def save_for(scene: Scene, folder: str | Path, program: str, *, stem: str = "scene") -> list[Path]:
+def save_for(scene: Scene, folder: str | Path, program: str, *, stem: str = "scene", guard: Guard | None = None) -> list[Path]:
     """Writes into `folder` what `program` ("blender", "unity", "unreal", "threejs", "supersplat", "nerfstudio" or "colmap") can use of the scene.
 
-    Returns the paths. Raises ReconError for an unknown program and for a scene that holds nothing for it.
+    Returns the paths. Raises ReconError for an unknown program and for a scene that holds nothing for it; files are kept as `save` keeps them.
     """
     from recon.io.content import holds, pad_sh
+    from recon.io.targets import check_targets
+    from recon.io.views import view_names
     from recon.io.writing import save
 
     there: list[Kind] = [*holds(scene), *(["scene"] if len(scene) else [])]
     chosen: dict[Kind, Recipe] = {kind: recipe for kind, recipe in recipes(program).items() if there.count(kind)}
     if not chosen:
         raise ReconError(f"{program} takes {', '.join(recipes(program))}, and this scene has {', '.join(there) or 'nothing'}")
-    written = []
+    guard = guard or Guard()
+    paths = {kind: Path(folder) / file_name(recipe.format).replace("scene.", f"{stem}.", 1) for kind, recipe in chosen.items()}
+    check_targets(list(paths.values()), guard, view_names(scene))
     for kind, recipe in chosen.items():
-        path = Path(folder) / file_name(recipe.format).replace("scene.", f"{stem}.", 1)
         content = scene
         if recipe.full_sh and scene.gaussians is not None:
             content = replace(scene, gaussians=pad_sh(scene.gaussians, 3))
-        save(content, path, kind=kind, axes=recipe.axes, unit_scale=recipe.unit_scale)
-        written.append(path)
-    return written
+        save(content, paths[kind], kind=kind, axes=recipe.axes, unit_scale=recipe.unit_scale, guard=guard)
+    return list(paths.values())

@@ -12,18 +12,19 @@ import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from recon.io.content import no_cameras
+from recon.errors import reason, shown
 from recon.io.files import fault, inside, read_json, whole_file, whole_folder
 from recon.io.options import Options
 from recon.io.packing import ROOT_HALF, codebook, from_smallest_three, morton_order, smallest_three
-from recon.io.palette import palette
+from recon.io.parts import Parts
 from recon.io.splat_ply import log_scale, sigmoid, unit_quats
-from recon.scene import Gaussians, Scene
+
+if TYPE_CHECKING:
+    from recon.scene import Gaussians
 
 MAX_MEMBER = 1 << 31
 DENSEST = 1024  # Gaussians for each byte of a picture that are believed
@@ -38,11 +39,11 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     files = {name: _webp(picture) for name, picture in pictures.items()}
     files["meta.json"] = json.dumps(meta, allow_nan=False).encode()
     if path.name.lower().endswith("meta.json"):
-        with whole_folder(path.parent) as folder:
+        with whole_folder(path.parent, options.guard) as folder:
             for name, content in files.items():
                 (folder / (path.name if name == "meta.json" else name)).write_bytes(content)
         return
-    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path, options.guard) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content)  # a fixed date: equal scenes give equal files
 
@@ -90,6 +91,8 @@ def _encode(g: Gaussians) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }  # fmt: skip
     bands = {size: band for band, size in BANDS.items()}.get(sh.shape[1] - 1)
     if bands and len(g):
+        from recon.io.palette import palette
+
         centres, labels = palette(sh[:, 1:].reshape(len(g), -1))
         table, index = codebook(centres)
         rows = -(-len(centres) // PALETTE_COLUMNS)
@@ -102,7 +105,7 @@ def _encode(g: Gaussians) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return meta, pictures
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> Parts:
     """The Gaussians of an archive, of a meta.json or of the folder around one. Raises FileError."""
     if path.is_dir():
         path = path / "meta.json"
@@ -119,25 +122,25 @@ def read(path: Path) -> Scene:
         def fetch(name: str) -> bytes:
             info = names.get(base + str(name))
             if info is None:
-                raise fault(path, f"lacks the file {name!r}")
+                raise fault(path, f"lacks the file {shown(name)}")
             if info.file_size > MAX_MEMBER or info.file_size > 200 * max(info.compress_size, 100):
-                raise fault(path, f"has the file {name!r} that unpacks from {info.compress_size} to {info.file_size} bytes")
+                raise fault(path, f"has the file {shown(name)} that unpacks from {info.compress_size} to {info.file_size} bytes")
             return archive.read(info)
 
         try:
             return _decode(path, read_json(path, fetch("meta.json")), fetch)
         except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that is not known
-            raise fault(path, f"cannot be unpacked: {error}") from error
+            raise fault(path, f"cannot be unpacked: {reason(error)}") from error
 
 
-def _decode(path: Path, meta: Any, fetch: Fetch) -> Scene:
+def _decode(path: Path, meta: Any, fetch: Fetch) -> Parts:
     if not isinstance(meta, dict) or not all(isinstance(meta.get(k), dict) for k in ("means", "scales", "quats", "sh0")):
         raise fault(path, "is no SOG: its meta.json lacks means, scales, quats or sh0")
     version = meta.get("version", 1)
     shape = meta["means"].get("shape")
     count = meta.get("count") if version == 2 else shape[0] if isinstance(shape, list) and shape else None
     if version not in (1, 2) or not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 1 << 31:
-        raise fault(path, f"is SOG of version {version!r} with {count!r} Gaussians; wanted version 1 or 2")
+        raise fault(path, f"is SOG of version {shown(version)} with {shown(count)} Gaussians; wanted version 1 or 2")
 
     def picture(part: str, number: int, pixels: int = count) -> np.ndarray:
         names = meta[part].get("files")
@@ -167,8 +170,7 @@ def _decode(path: Path, meta: Any, fetch: Fetch) -> Scene:
         parts = {
             "means": np.sign(logs) * np.expm1(np.abs(logs)), "quats": quats, "scales": np.exp(scales), "opacities": opacities, "sh": sh
         }
-    tensors = {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in parts.items()}
-    return Scene(cameras=no_cameras(), gaussians=Gaussians(**tensors))
+    return Parts(gaussians={k: np.ascontiguousarray(v, np.float32) for k, v in parts.items()})
 
 
 def _harmonics(path: Path, meta: dict[str, Any], picture: Callable[..., np.ndarray], count: int) -> np.ndarray:  # [N, K - 1, 3]
@@ -181,7 +183,7 @@ def _harmonics(path: Path, meta: dict[str, Any], picture: Callable[..., np.ndarr
         shape = part.get("shape")
         size = shape[1] // 3 if isinstance(shape, list) and len(shape) == 2 and isinstance(shape[1], int) else None
     if size is None or size not in BANDS.values() or len(flat) % (size * PALETTE_COLUMNS):
-        raise fault(path, f"has harmonics of {part.get('bands', part.get('shape'))!r} in {len(flat)} pixels")
+        raise fault(path, f"has harmonics of {shown(part.get('bands', part.get('shape')))} in {len(flat)} pixels")
     flat = flat[:, :3].reshape(-1, size, 3)
     if "codebook" in part:
         table = _numbers(path, part["codebook"], 256)[flat]
@@ -218,4 +220,4 @@ def _pixels(path: Path, name: str, content: bytes, pixels: int) -> np.ndarray:  
                 raise fault(path, f"has the picture {name} of {image.width} x {image.height} in {len(content)} bytes for {pixels} Gaussians")
             return np.asarray(image.convert("RGBA")).reshape(-1, 4)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise fault(path, f"has a broken picture {name}: {error}") from error
+        raise fault(path, f"has a broken picture {name}: {reason(error)}") from error

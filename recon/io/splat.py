@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from recon.io.content import SH_DC, dc_colors, no_cameras
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
+from recon.io.parts import SH_DC, Parts
 from recon.io.ply import blocks
 from recon.io.splat_ply import unit_quats
-from recon.scene import Gaussians, Scene
+
+if TYPE_CHECKING:
+    from recon.scene import Gaussians
 
 RECORD = np.dtype([("means", "<f4", 3), ("scales", "<f4", 3), ("color", "u1", 4), ("quat", "u1", 4)])
 
 
 def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     """Writes the Gaussians in their order; colours and opacities get 8 bits, rotations 8 bits a component."""
+    from recon.io.content import dc_colors
+
     g = gaussians
     colors = dc_colors(g).float().numpy()
     means, scales, opacities, quats = (t.float().numpy() for t in (g.means, g.scales, g.opacities, g.quats))
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path, options.guard) as temporary, open(temporary, "wb") as file:
         for part in blocks(len(g)):
             out = np.empty(part.stop - part.start, RECORD)
             out["means"], out["scales"] = means[part], scales[part]
@@ -32,7 +36,7 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
             out.tofile(file)
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> Parts:
     """The Gaussians of a .splat file. Raises FileError for a size that is no multiple of 32."""
     size = path.stat().st_size
     if size % RECORD.itemsize:
@@ -44,4 +48,4 @@ def read(path: Path) -> Scene:
         "means": np.ascontiguousarray(rows["means"]), "scales": np.ascontiguousarray(rows["scales"]), "quats": quats,
         "opacities": color[:, 3].copy(), "sh": ((color[:, :3] - 0.5) / SH_DC)[:, None],
     }  # fmt: skip
-    return Scene(cameras=no_cameras(), gaussians=Gaussians(**{k: torch.from_numpy(v) for k, v in parts.items()}))
+    return Parts(gaussians=parts)

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from recon.io.content import no_cameras
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
+from recon.io.parts import SH_SIZES, Arrays, Parts
 from recon.io.ply import Header, blocks, read_elements, write_ply
-from recon.scene import SH_SIZES, Gaussians, Scene
+
+if TYPE_CHECKING:
+    from recon.scene import Gaussians
 
 OPACITY_EDGE = 1e-6  # opacities 0 and 1 have no finite logit
 SMALLEST_SCALE = 1e-30
+THIN = 1e-3  # third scale of flat Gaussians by their smaller other one
+NORMALS, FILTER = ("nx", "ny", "nz"), "filter_3D"
 CORE = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4)))
 
 
@@ -59,7 +63,8 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     rest = 3 * (sh.shape[1] - 1)
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", *(f"f_rest_{i}" for i in range(rest)), "opacity"]
     names += [*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
-    dtype = np.dtype([(name, "<f4") for name in names])
+    exact = g.means.double().numpy() + options.offset if any(options.offset) else None
+    dtype = np.dtype([(name, "<f8" if exact is not None and name in "xyz" else "<f4") for name in names])
 
     def rows() -> Iterator[np.ndarray]:
         for part in blocks(len(g)):
@@ -70,17 +75,23 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
             out[:, -8] = logit(opacities[part])
             out[:, -7:-4] = log_scale(scales[part])
             out[:, -4:] = unit_quats(quats[part])
-            yield out.view(dtype)[:, 0]
+            if exact is None:
+                yield out.view(dtype)[:, 0]
+                continue
+            wide = np.empty(len(out), dtype)
+            for i, name in enumerate(names):
+                wide[name] = exact[part, i] if i < 3 else out[:, i]
+            yield wide
 
     comments = [f"recon axes {options.axes}, {options.unit_scale:g} units per scene unit"]
-    with whole_file(path) as temporary:
-        write_ply(temporary, [("vertex", len(g), dtype, rows())], comments=comments)
+    with whole_file(path, options.guard) as temporary:
+        write_ply(temporary, [("vertex", len(g), dtype, rows())], comments=comments, encoding=options.encoding)
 
 
-def read(header: Header) -> Scene:
-    """The Gaussians of a PLY file. Raises FileError for missing properties and degrees that are none."""
+def read(header: Header) -> Parts:
+    """The Gaussians of a PLY file: full numbers, flat ones of two scales, and Mip-Splatting's with their filter_3D. Raises FileError."""
     path, vertex = header.path, header.element("vertex")
-    missing = [name for name in CORE if vertex is None or name not in vertex.names]
+    missing = [name for name in CORE if vertex is None or (name not in vertex.names and name != "scale_2")]
     if vertex is None or missing:
         raise fault(path, f"lacks the properties {', '.join(missing)} of a vertex")
     rest = sum(name.startswith("f_rest_") for name in vertex.names)
@@ -88,18 +99,24 @@ def read(header: Header) -> Scene:
         raise fault(path, f"has {rest} properties f_rest_*, wanted 0, 9, 24, 45 or 72 numbered from 0")
     if vertex.lists:
         raise fault(path, "has lists among the properties of its Gaussians")
+    values = read_elements(header, ["vertex"])["vertex"]
+    names = [name for name, _, _ in vertex.properties]
     if any(kind != "f4" for _, kind, _ in vertex.properties) or header.encoding != "binary":
-        values = read_elements(header, ["vertex"])["vertex"]
-        table = np.empty((len(values), len(vertex.properties)), np.float32)
-        for column, (name, _, _) in enumerate(vertex.properties):
-            table[:, column] = values[name]
+        table = np.empty((len(values), len(names)), np.float32)
+        with np.errstate(over="ignore"):
+            for column, name in enumerate(names):
+                table[:, column] = values[name]
     else:
-        values = read_elements(header, ["vertex"])["vertex"]
-        table = values.view(np.float32).reshape(len(values), len(vertex.properties))
-    return Scene(cameras=no_cameras(), gaussians=gaussians_of(table, [name for name, _, _ in vertex.properties], rest))
+        table = values.view(np.float32).reshape(len(values), len(names))
+    parts = gaussians_of(table, names, rest)
+    if any(values.dtype[name].itemsize > 4 for name in "xyz"):
+        parts["means"] = np.stack([values[name].astype(np.float64) for name in "xyz"], 1)
+    report = {"surfels": True} if "scale_2" not in vertex.names else {}
+    unused = [name for name in names if name not in (*CORE, *NORMALS, FILTER) and not name.startswith("f_rest_")]
+    return Parts(gaussians=parts, report=report, unused=unused)
 
 
-def gaussians_of(table: np.ndarray, names: list[str], rest: int) -> Gaussians:  # [N, C]
+def gaussians_of(table: np.ndarray, names: list[str], rest: int) -> Arrays:  # [N, C]
     """Gaussians of a table whose columns have these names; `rest` of them are f_rest_*."""
     index = {name: i for i, name in enumerate(names)}
 
@@ -114,9 +131,19 @@ def gaussians_of(table: np.ndarray, names: list[str], rest: int) -> Gaussians:  
     sh[:, 0] = columns("f_dc_0", "f_dc_1", "f_dc_2")
     if rest:
         sh[:, 1:] = columns(*(f"f_rest_{i}" for i in range(rest))).reshape(len(table), 3, bases - 1).transpose(0, 2, 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        scales = np.exp(columns("scale_0", "scale_1", "scale_2"))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        scales = np.exp(columns("scale_0", "scale_1", *(["scale_2"] if "scale_2" in index else [])))
         quats = unit_quats(columns("rot_0", "rot_1", "rot_2", "rot_3"), positive=False)
         opacities = sigmoid(table[:, index["opacity"]])
+        if FILTER in index:
+            scales, opacities = filtered(scales, opacities, table[:, index[FILTER]])
+    if scales.shape[1] == 2:
+        scales = np.concatenate([scales, THIN * scales.min(1, keepdims=True)], 1)
     means = np.ascontiguousarray(columns("x", "y", "z"))
-    return Gaussians(**{k: torch.from_numpy(v) for k, v in dict(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh).items()})
+    return {"means": means, "quats": quats, "scales": scales, "opacities": opacities, "sh": sh}
+
+
+def filtered(scales: np.ndarray, opacities: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [N, k], [N], [N]
+    """Gaussians blurred by an isotropic one of this width, as dense in all as before (Yu et al. 2024, Mip-Splatting, equation 9)."""
+    wide = np.sqrt(scales.astype(np.float64) ** 2 + width[:, None].astype(np.float64) ** 2)
+    return wide.astype(np.float32), (opacities * (scales / wide).prod(1)).astype(np.float32)

@@ -13,19 +13,20 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from recon.errors import ReconError
-from recon.io.content import no_cameras
+from recon.errors import ReconError, reason, shown
 from recon.io.files import fault, whole_file
 from recon.io.options import Options
-from recon.io.packing import ROOT_HALF, from_smallest_three, smallest_three
+from recon.io.packing import ROOT_HALF, from_smallest_three, smallest_three, warn_of_steps
+from recon.io.parts import Arrays, Parts
 from recon.io.ply import blocks
 from recon.io.splat_ply import log_scale, unit_quats
-from recon.scene import Gaussians, Scene
+
+if TYPE_CHECKING:
+    from recon.scene import Gaussians
 
 MAGIC = 0x5053474E
 COLOR_SCALE = 0.15
@@ -42,16 +43,17 @@ def write(gaussians: Gaussians, path: Path, options: Options) -> None:
     streams = [s for s in _encode(g, version) if version != 4 or s.size]
     bits = fraction_bits(g.means.float().numpy())
     degree = math.isqrt(g.sh.shape[1]) - 1
+    warn_of_steps(path, 2.0**-bits, g.scales.float().numpy())
     if version < 4:
         header = struct.pack("<3I4B", MAGIC, version, len(g), degree, bits, 0, 0)
-        with whole_file(path) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
+        with whole_file(path, options.guard) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             file.write(header)
             for stream in streams:
                 file.write(stream.data)
         return
     zstd = _zstandard()
     packed = [zstd.ZstdCompressor(level=12).compress(stream.tobytes()) for stream in streams]
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
+    with whole_file(path, options.guard) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<3I4BI12x", MAGIC, 4, len(g), degree, bits, 0, len(streams), 32))
         for stream, content in zip(streams, packed, strict=True):
             file.write(struct.pack("<QQ", len(content), stream.size))
@@ -103,15 +105,19 @@ def _encode(g: Gaussians, version: int) -> list[np.ndarray]:
     ]
 
 
-def read(path: Path) -> Scene:
+def read(path: Path) -> Parts:
     """The Gaussians of an .spz file of version 1 to 4. Raises FileError."""
-    content = path.read_bytes()
+    return parse(path, path.read_bytes())
+
+
+def parse(path: Path, content: bytes) -> Parts:
+    """The Gaussians of the bytes of an .spz file, which are in the file `path`. Raises FileError."""
     if content[:2] == b"\x1f\x8b":
         header = _unpack(path, content, 16)
     else:
         header = content[:32]
     if len(header) < 16 or header[:4] != b"NGSP":
-        raise fault(path, f"is no spz file: it starts with {header[:4]!r}, wanted b'NGSP'")
+        raise fault(path, f"is no spz file: it starts with {shown(header[:4])}, wanted 'NGSP'")
     version, count, degree, bits = struct.unpack_from("<IIBB", header, 4)
     if version not in (1, 2, 3, 4) or degree > 4 or bits > 23:
         raise fault(path, f"is spz of version {version}, degree {degree}, {bits} fractional bits; wanted 1 to 4, 0 to 4 and 0 to 23")
@@ -126,7 +132,7 @@ def read(path: Path) -> Scene:
             raise fault(path, f"is cut off or false: {count} Gaussians need {16 + sum(sizes)} bytes, it has {len(raw)}")
         ends = np.cumsum([16, *sizes])
         streams = [np.frombuffer(raw, np.uint8, size, start) for size, start in zip(sizes, ends, strict=False)]
-    return Scene(cameras=no_cameras(), gaussians=_decode(streams, version, count, degree, bits))
+    return Parts(gaussians=_decode(streams, version, count, degree, bits), report={"position_step": 2.0**-bits})
 
 
 def _unpack(path: Path, content: bytes, size: int) -> bytes:
@@ -138,7 +144,7 @@ def _unpack(path: Path, content: bytes, size: int) -> bytes:
                 file.read(1)  # at the end this checks the sum behind the data
             return out
     except (OSError, EOFError, zlib.error) as error:
-        raise fault(path, f"is cut off or no gzip stream: {error}") from error
+        raise fault(path, f"is cut off or no gzip stream: {reason(error)}") from error
 
 
 def _streams(path: Path, content: bytes, sizes: list[int]) -> list[np.ndarray]:
@@ -160,7 +166,7 @@ def _streams(path: Path, content: bytes, sizes: list[int]) -> list[np.ndarray]:
             with zstd.ZstdDecompressor().stream_reader(content[at : at + packed]) as reader:
                 raw = reader.read(size)
         except zstd.ZstdError as error:
-            raise fault(path, f"has a broken stream {i}: {error}") from error
+            raise fault(path, f"has a broken stream {i}: {reason(error)}") from error
         if len(raw) != size:
             raise fault(path, f"is cut off: stream {i} gives {len(raw)} bytes, wanted {size}")
         out.append(np.frombuffer(raw, np.uint8))
@@ -169,7 +175,7 @@ def _streams(path: Path, content: bytes, sizes: list[int]) -> list[np.ndarray]:
     return [next(filled) if size else np.zeros(0, np.uint8) for size in sizes]
 
 
-def _decode(streams: list[np.ndarray], version: int, count: int, degree: int, bits: int) -> Gaussians:
+def _decode(streams: list[np.ndarray], version: int, count: int, degree: int, bits: int) -> Arrays:
     positions, alphas, colors, scales, rotations, harmonics = streams
     if version == 1:
         means = positions.view("<f2").reshape(count, 3).astype(np.float32)
@@ -193,4 +199,4 @@ def _decode(streams: list[np.ndarray], version: int, count: int, degree: int, bi
         "means": means, "quats": np.ascontiguousarray(quats), "sh": sh, "opacities": alphas.astype(np.float32) / 255,
         "scales": np.exp(scales.reshape(count, 3).astype(np.float32) / 16 - 10),
     }  # fmt: skip
-    return Gaussians(**{k: torch.from_numpy(v) for k, v in parts.items()})
+    return parts

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from recon.errors import ReconError
+from recon.errors import ReconError, shown
 from recon.io.files import fault
 from recon.io.options import Axes, Kind
 
@@ -59,6 +59,7 @@ TABLE = (  # longer names first: the first that fits a file's name decides
     _format("usdz", "scene.usdz", "USD stage for Apple's Quick Look and others", USD, None, axes="y-up"),
     _format("transforms.json", "nerfstudio/transforms.json", "nerfstudio's cameras, photos and points", {"scene": "transforms_json"},
             "transforms_json", axes="z-up"),
+    _format("camera_path.json", "camera_path.json", "the cameras of a video, as nerfstudio's viewer saves them", {}, "camera_path", axes="z-up"),
     _format("cameras.json", "cameras.json", "cameras as INRIA's viewers and SuperSplat read them", {"scene": "cameras_json"}, "cameras_json"),
     _format("depth_png", "depth_png", "folder of 16-bit depth maps and confidences with cameras", {"scene": "depth"}, "depth", folder=True),
     _format("depth_exr", "depth_exr", "the same as float EXR", {"scene": "depth"}, "depth", folder=True),
@@ -82,7 +83,7 @@ def find(path: Path) -> Format:
 def named(name: str) -> Format:
     """The format called `name`. Raises ReconError."""
     if name not in BY_NAME:
-        raise ReconError(f"unknown format {name!r}; one of: {', '.join(BY_NAME)}")
+        raise ReconError(f"unknown format {shown(name)}; one of: {', '.join(BY_NAME)}")
     return BY_NAME[name]
 
 

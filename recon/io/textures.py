@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.errors import FileError
 from recon.io.files import fault
 from recon.scene import Mesh
 
@@ -19,6 +20,10 @@ MAX_PIXELS = 8192 * 8192
 # is no smaller than photographs are, so that a small file cannot take more than 200 MB.
 FREE_PIXELS, DENSEST = 4096 * 4096, 64
 log = logging.getLogger(__name__)
+
+
+class BrokenTexture(FileError):
+    """A picture that cannot be decoded: what it belongs to is read without it."""
 
 
 def encode_texture(path: Path, texture: Tensor) -> bytes:  # [h, w, 3]
@@ -50,7 +55,8 @@ def decode_texture(path: Path, name: str, content: bytes) -> Tensor:  # [h, w, 3
                 return torch.from_numpy(np.asarray(image).astype(np.float32) / 65535).clamp(0, 1)[..., None].expand(-1, -1, 3)
             return torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32)) / 255
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise fault(path, f"has a broken texture {name} of {len(content)} bytes: {error or type(error).__name__}") from error
+        why = "" if isinstance(error, UnidentifiedImageError) or "<_io" in str(error) else f": {error or type(error).__name__}"
+        raise BrokenTexture(f"{path}: has a broken texture {name} of {len(content)} bytes{why}") from error
 
 
 class Pictures:
@@ -64,7 +70,12 @@ class Pictures:
     def get(self, name: str, load: Callable[[], bytes], *, tint: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Tensor | None:  # [h, w, 3]
         """The texture called `name`, its linear values times `tint`; equal calls give the same tensor. Raises FileError."""
         if (name, tint) not in self.known:
-            texture = decode_texture(self.path, name, load()) if self.pixels < MAX_PIXELS else None
+            try:
+                texture = decode_texture(self.path, name, load()) if self.pixels < MAX_PIXELS else None
+            except BrokenTexture as error:
+                log.warning("%s, and is left out", error)
+                self.known[name, tint] = None
+                return None
             if texture is None or self.pixels + texture.shape[0] * texture.shape[1] > MAX_PIXELS:
                 log.warning("%s: its textures have more than %d pixels in all, %s is left out", self.path, MAX_PIXELS, name)
                 self.pixels, texture = MAX_PIXELS, None
@@ -109,5 +120,7 @@ def join_meshes(path: Path, meshes: Sequence[Mesh]) -> Mesh:
         log.warning("%s: its parts have different textures, and a mesh holds one: the vertices get their colours instead", path)
         columns["colors"] = [m.colors if m.texture is None else sample_texture(m.texture, m.uvs) for m in meshes]  # type: ignore[arg-type]
         columns["uvs"], texture = [None], None
+    if any(c is not None for c in columns["colors"]):  # a part without colours is white
+        columns["colors"] = [torch.ones(len(m.vertices), 3) if c is None else c for c, m in zip(columns["colors"], meshes, strict=True)]
     joined = {name: None if any(c is None for c in parts) else torch.cat(parts) for name, parts in columns.items()}
     return Mesh(vertices=torch.cat([m.vertices for m in meshes]), faces=faces, texture=texture, **joined)

@@ -1,78 +1,103 @@
 """nerfstudio's transforms.json (also instant-ngp's): a camera for each frame with its own lens, the photos and the points beside it.
 
 The file's world is z-up and its cameras have OpenGL axes (x right, y up, z back); pixel (0, 0) is centred at (0.5, 0.5) as in COLMAP, whose
-numbers nerfstudio takes over unchanged. `applied_transform` says how the file's world came from the scene's.
+numbers nerfstudio takes over unchanged; lenses with distortion stay as they are. `applied_transform` says how the file's world came from the scene's.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from recon.io.axes import world_matrix
-from recon.io.content import points_of
 from recon.io.files import fault, inside, read_json, whole_folder
-from recon.io.options import Options
-from recon.io.views import cameras_of, views_of, write_pictures
-from recon.scene import Scene, Tracks
+from recon.io.options import WORLDS, Options
+from recon.io.parts import Arrays, Parts, views_of_file
+from recon.io.transforms_lens import fields_of_lens, lens_of_frame, warn_of_unused
+
+if TYPE_CHECKING:
+    from recon.scene import Scene
 
 GL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV camera axes from OpenGL's
-LENS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
-DISTORTION = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+PINHOLE = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 
 
 def write(scene: Scene, path: Path, options: Options) -> None:
     """Writes the file, images/ and points.ply into its folder; the scene has been turned to z-up. Views without a place are left out."""
     from recon.io import point_ply
+    from recon.io.content import points_of
+    from recon.io.views import views_of, write_pictures
 
     views = views_of(scene, path)
-    frames = []
+    frames, lenses = [], []
     for view in views:
         K = view.camera.K[0].double().tolist()
-        lens = dict(zip(LENS, (K[0][0], K[1][1], K[0][2], K[1][2], view.camera.width, view.camera.height), strict=True))
+        lens = dict(zip(PINHOLE, (K[0][0], K[1][1], K[0][2], K[1][2], view.camera.width, view.camera.height), strict=True))
+        lenses.append(fields_of_lens(path, view.lens))
         matrix = view.camera.cam_to_world[0].double().numpy() @ GL
+        matrix[:3, 3] += options.offset
         frames.append({"file_path": f"images/{view.name}", **lens, "transform_matrix": matrix.tolist()})
-    A = np.c_[world_matrix(options.axes).numpy() * options.unit_scale, np.zeros(3)]
-    content: dict[str, Any] = {"camera_model": "OPENCV", **dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0), "applied_transform": A.tolist()}
+    A = np.c_[np.array(WORLDS[options.axes], float) * options.unit_scale, np.zeros(3)]
+    shared = lenses[0] if all(lens == lenses[0] for lens in lenses) else {}
+    frames = [frame if shared else {**lens, **frame} for frame, lens in zip(frames, lenses, strict=True)]
+    content: dict[str, Any] = {"generator": "recon", **shared, "applied_transform": A.tolist()}
     points = points_of(scene)
-    with whole_folder(path.parent) as folder:
+    with whole_folder(path.parent, options.guard) as folder:
         if points is not None:
             content["ply_file_path"] = "points.ply"
             fine = points.points.isfinite().all(1)
             colors = None if points.colors is None else points.colors[fine]
-            point_ply.write(replace(points, points=points.points[fine], colors=colors, normals=None, confidence=None), folder / "points.ply", options)
+            cloud = replace(points, points=points.points[fine], colors=colors, normals=None, confidence=None)
+            point_ply.write_content(cloud, folder / "points.ply", options)
         write_pictures(views, folder / "images")
         (folder / path.name).write_text(json.dumps({**content, "frames": frames}, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def read(path: Path) -> Scene:
-    """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError, also for distorted lenses."""
+def read(path: Path, *, as_numbered: bool = False) -> Parts:
+    """The cameras of a transforms.json, and the points beside it; names are in the report. Raises FileError.
+
+    `as_numbered`: in the world of the file's own numbers, in which trainers make their splats, whatever applied_transform says.
+    """
     content = read_json(path)
     frames = content.get("frames") if isinstance(content, dict) else None
+    if isinstance(content, dict) and not frames and any(key in content for key in ("fl_x", "camera_angle_x")):
+        frames = [{}]  # a lens alone: a view of any photo
     if not isinstance(frames, list) or not all(isinstance(f, dict) for f in frames):
         raise fault(path, "is no transforms.json: it has no list of frames")
-    back = _applied(path, content)
-    Ks, poses, widths, heights, names = [], [], [], [], []
+    back = np.eye(4) if as_numbered else _applied(path, content)
+    warn_of_unused(path, content, frames)
+    Ks, poses, widths, heights, lenses, names = [], [], [], [], [], []
     for frame in frames:
-        K, width, height = _lens(path, {**content, **frame})
-        matrix = _matrix(path, frame.get("transform_matrix"), "a transform_matrix")
-        pose = back @ matrix @ GL
-        pose[:3, :3] /= abs(np.linalg.det(pose[:3, :3])) ** (1 / 3) or 1
+        K, width, height, lens = lens_of_frame(path, {**content, **frame})
+        poses.append(_pose(path, frame, back))
         Ks.append(K)
-        poses.append(pose)
         widths.append(width)
         heights.append(height)
-        names.append(Path(str(frame.get("file_path", f"view_{len(names):03d}"))).name)
+        lenses.append(lens)
+        names.append(str(frame.get("file_path", "")).replace("\\", "/").removeprefix("./"))
     if not frames:
         raise fault(path, "has no frames")
-    cameras = cameras_of(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights)
-    return Scene(cameras=cameras, tracks=_points(path, content, back), report={"names": names})
+    views = views_of_file(path, K=np.array(Ks), cam_to_world=np.array(poses), width=widths, height=heights, lenses=lenses)
+    return Parts(views=views, points=_points(path, content, back), report={"names": below_common_folder(names)})
+
+
+def below_common_folder(names: list[str]) -> list[str]:
+    """Names relative to the folder that all of them share."""
+    parents = [PurePosixPath(name).parent.parts for name in names if name]
+    shared = next((n for n, level in enumerate(zip(*parents, strict=False)) if len(set(level)) > 1), min(map(len, parents), default=0))
+    return ["/".join(PurePosixPath(name).parts[shared:]) for name in names]
+
+
+def _pose(path: Path, frame: dict[str, Any], back: np.ndarray) -> np.ndarray:  # [4, 4]
+    """cam_to_world with OpenCV axes, NaN where the frame has none."""
+    if "transform_matrix" not in frame:
+        return np.full((4, 4), np.nan)
+    pose = back @ _matrix(path, frame["transform_matrix"], "a transform_matrix") @ GL
+    pose[:3, :3] /= abs(np.linalg.det(pose[:3, :3])) ** (1 / 3) or 1
+    return pose
 
 
 def _applied(path: Path, content: dict[str, Any]) -> np.ndarray:  # [4, 4]
@@ -84,7 +109,7 @@ def _applied(path: Path, content: dict[str, Any]) -> np.ndarray:  # [4, 4]
     if abs(np.linalg.det(A[:3, :3])) < 1e-12:
         raise fault(path, "has an applied_transform that flattens the world")
     Z = np.eye(4)
-    Z[:3, :3] = world_matrix("z-up").numpy()
+    Z[:3, :3] = WORLDS["z-up"]
     return Z @ np.linalg.inv(A)
 
 
@@ -98,53 +123,16 @@ def _matrix(path: Path, value: Any, what: str) -> np.ndarray:
     return out
 
 
-def _lens(path: Path, frame: dict[str, Any]) -> tuple[np.ndarray, int, int]:
-    """K [3, 3], width and height of a frame, whose own values come before the file's."""
-    number = lambda key: float(frame[key]) if isinstance(frame.get(key), int | float) else None
-    if any(number(key) for key in DISTORTION) or frame.get("camera_model", "OPENCV") not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
-        raise fault(path, f"has a distorted {frame.get('camera_model', 'OPENCV')} lens; wanted pinholes (undistort the photos first)")
-    width, height = number("w"), number("h")
-    if width is None or height is None:
-        width, height = _size(path, frame.get("file_path"))
-    focal_x, focal_y = number("fl_x"), number("fl_y")
-    angle_x, angle_y = number("camera_angle_x"), number("camera_angle_y")
-    if focal_x is None and angle_x is not None and 0 < angle_x < math.pi:
-        focal_x = 0.5 * width / math.tan(0.5 * angle_x)
-    if focal_y is None and angle_y is not None and 0 < angle_y < math.pi:
-        focal_y = 0.5 * height / math.tan(0.5 * angle_y)
-    if focal_x is None:
-        raise fault(path, "has a frame without fl_x or camera_angle_x")
-    cx, cy = number("cx"), number("cy")
-    cx, cy = width / 2 if cx is None else cx, height / 2 if cy is None else cy
-    return np.array([[focal_x, 0, cx], [0, focal_y or focal_x, cy], [0, 0, 1]]), int(width), int(height)
-
-
-def _size(path: Path, name: Any) -> tuple[float, float]:
-    """Width and height of a frame's picture, for files that do not say them."""
-    from PIL import Image
-
-    for ending in ("", ".png", ".jpg"):
-        file = inside(path, path.parent, f"{str(name).removeprefix('./')}{ending}")
-        if file.is_file():
-            try:
-                with Image.open(file) as image:
-                    return image.width, image.height
-            except OSError as error:
-                raise fault(path, f"names the picture {name!r}, which cannot be read: {error}") from error
-    raise fault(path, f"says no w and h, and its picture {name!r} is not there")
-
-
-def _points(path: Path, content: dict[str, Any], back: np.ndarray) -> Tracks | None:
+def _points(path: Path, content: dict[str, Any], back: np.ndarray) -> Arrays | None:
+    """The points of the PLY that the file names, where it is there."""
     name = content.get("ply_file_path")
     if name is None or not (file := inside(path, path.parent, name)).is_file():
         return None
     from recon.io import any_ply
 
-    scene = any_ply.read(file)
-    cloud = points_of(scene)
-    if cloud is None or scene.tracks is None:
+    points = any_ply.read(file).points
+    if points is None:
         return None
-    points = cloud.points @ torch.from_numpy(back[:3, :3].T).float() + torch.from_numpy(back[:3, 3]).float()
-    return replace(scene.tracks, points=points)
-
-
+    exact = np.array_equal(back, np.eye(4))
+    moved = points["points"] if exact else points["points"].astype(np.float64) @ back[:3, :3].T + back[:3, 3]
+    return {"points": moved, **({"colors": points["colors"]} if "colors" in points else {})}

@@ -27,7 +27,7 @@ from recon.scene import Gaussians, Mesh
 def write(content: Mesh | PointCloud | Gaussians, path: Path, options: Options) -> None:
     """Writes a stage whose default prim holds the content. ReconError where usd-core is not installed."""
     with ExitStack() as stack:  # left from its end: a texture gets its name before the stage that names it
-        temporary = stack.enter_context(whole_file(path))
+        temporary = stack.enter_context(whole_file(path, options.guard))
         png = encode_texture(path, content.texture) if isinstance(content, Mesh) and content.texture is not None else None
         picture = f"{path.stem}_texture.png"
         if path.suffix.lower() == ".usdz":
@@ -39,7 +39,7 @@ def write(content: Mesh | PointCloud | Gaussians, path: Path, options: Options) 
                 raise fault(path, "cannot be written: USD made no package")
         else:
             if png is not None:
-                stack.enter_context(whole_file(path.with_name(picture))).write_bytes(png)
+                stack.enter_context(whole_file(path.with_name(picture), options.guard)).write_bytes(png)
             _write_stage(temporary, content, options, picture)
 
 

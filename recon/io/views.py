@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.errors import listed, reason
 from recon.io.files import fault
-from recon.scene import Cameras, Scene
+from recon.scene import Cameras, Lens, PhotoFile, Scene
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 JPEG_QUALITY = 95
@@ -29,7 +31,12 @@ class View:
     camera: Cameras  # one camera, in pixels of the picture
     scale: Tensor  # [2]
     offset: Tensor  # [2]
-    picture: np.ndarray | None  # [h, w, 3] uint8, None where the scene holds no images
+    picture: np.ndarray | None  # [h, w, 3] uint8, None where the scene holds no images or `file` has it
+    file: PhotoFile | None  # the user's own photo, at the camera's size
+
+    @property
+    def lens(self) -> Lens | None:
+        return self.camera.lenses[0] if self.camera.lenses else None
 
     @property
     def world_to_cam(self) -> np.ndarray:  # [4, 4] float64
@@ -37,19 +44,40 @@ class View:
 
 
 def view_names(scene: Scene) -> list[str]:
-    """File names of all views, each once, without folders and blanks; JPEG where a picture will be written."""
+    """File names of the pictures of all views; see `picture_names`."""
     told = scene.report.get("names")
     names = list(scene.images.names) if scene.images is not None else list(told) if isinstance(told, list | tuple) else []
     if len(names) != len(scene):
         names = [f"view_{v:03d}" for v in range(len(scene))]
+    return picture_names(names, None if scene.images is None else scene.images.files)
+
+
+def picture_names(names: Sequence[str], files: Sequence[PhotoFile] | None) -> list[str]:
+    """File names, each once, without folders and blanks; `files`: the photos to be written (empty: where they lie is unknown), None for none.
+
+    The ending becomes .jpg where a picture will be written that is no copy of the photo's own file.
+    """
     out: list[str] = []
     for v, name in enumerate(names):
         clean = re.sub(r"[\s/\\:]+", "_", str(name)).lstrip(".") or f"view_{v:03d}"
         stem, dot, ending = clean.rpartition(".")
-        if scene.images is not None or f".{ending.lower()}" not in PICTURES:
-            clean = (stem if dot and f".{ending.lower()}" in (*PICTURES, ".heic", ".heif", ".avif") else clean) + ".jpg"
-        out.append(clean if clean not in out else f"{v:03d}_{clean}")
+        copied = files is None or (len(files) > v and there(files[v]) and files[v].plain)
+        if f".{ending.lower()}" not in PICTURES or not copied:
+            clean = (stem if dot and f".{ending.lower()}" in (*PICTURES, ".heic", ".heif", ".avif", ".mpo") else clean) + ".jpg"
+        out.append(clean if clean.lower() not in map(str.lower, out) else f"{v:03d}_{clean}")
     return out
+
+
+def there(file: PhotoFile) -> bool:
+    """Whether the photo still is where it was read."""
+    return Path(file.path).is_file()
+
+
+def stems_of(names: Sequence[str]) -> list[str]:
+    """File names without their endings, each once."""
+    stems = [name.rpartition(".")[0] or name for name in names]
+    low = [stem.lower() for stem in stems]
+    return [stem if low.count(stem.lower()) == 1 else name.replace(".", "_") for stem, name in zip(stems, names, strict=True)]
 
 
 def views_of(scene: Scene, path: Path) -> list[View]:
@@ -60,15 +88,17 @@ def views_of(scene: Scene, path: Path) -> list[View]:
     out = []
     for v in placed.nonzero()[:, 0].tolist():
         camera, picture = photos[v], None
-        if images is not None and images.photos:
+        file = images.files[v] if images is not None and images.files and there(images.files[v]) else None
+        if images is not None and images.photos and file is None:
             picture = np.asarray(images.photos[v])
             camera = _resized(camera, picture.shape[1], picture.shape[0])
-        elif images is not None:
+        elif images is not None and file is None:
             picture = (images.rgb[v].cpu().clamp(0, 1) * 255).round().byte().numpy()
             camera = cameras[v]
         K, grid = camera.K[0], cameras.K[v]
         scale = torch.stack([K[0, 0] / grid[0, 0], K[1, 1] / grid[1, 1]])
-        out.append(View(index=v, name=names[v], camera=camera, scale=scale, offset=K[:2, 2] - grid[:2, 2] * scale, picture=picture))
+        offset = K[:2, 2] - grid[:2, 2] * scale
+        out.append(View(index=v, name=names[v], camera=camera, scale=scale, offset=offset, picture=picture, file=file))
     if not out:
         raise fault(path, f"cannot hold this scene: none of its {len(scene)} views has a place")
     if len(out) < len(scene):
@@ -85,33 +115,58 @@ def _resized(camera: Cameras, width: int, height: int) -> Cameras:
 
 
 def write_pictures(views: Sequence[View], folder: Path) -> None:
-    """Writes the pictures of the views into `folder` as JPEG; nothing where the scene holds no images."""
-    import cv2
+    """Writes the pictures of the views into `folder`: the photos' own bytes where every program can use them, else JPEG, which a warning tells.
 
+    Nothing where the scene holds no images. Raises FileError where a photo is no longer what it was.
+    """
     for view in views:
-        if view.picture is None:
+        if view.file is None and view.picture is None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        done, content = cv2.imencode(".jpg", view.picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        assert done, view.name
-        (folder / view.name).write_bytes(content.tobytes())
+        if view.file is None:
+            (folder / view.name).write_bytes(_jpeg(view.picture))
+        else:
+            _write_photo(view, view.file, folder / view.name)
+    small = [v.name for v in views if v.picture is not None]
+    if small:
+        log.warning("%s: %s written as JPEG at the size kept in memory: the photos' own files are not at hand", folder.name, _are(small))
+    bent = [v.name for v in views if v.file is not None and v.file.distorted is not None]
+    if bent:
+        log.info("%s: %s undistorted", folder.name, _are(bent))
+    turned = [v.name for v in views if v.file is not None and not v.file.plain and v.name not in bent]
+    if turned:
+        log.warning("%s: %s written anew as upright 8-bit JPEG at full size: other programs would see the photos' own files differently",
+                    folder.name, _are(turned))  # fmt: skip
 
 
-def cameras_of(path: Path, *, K: np.ndarray, cam_to_world: np.ndarray, width: Sequence[int], height: Sequence[int]) -> Cameras:
-    """Cameras of pictures of any sizes on one grid that holds them all; K [V, 3, 3], cam_to_world [V, 4, 4]. Raises FileError."""
-    views = len(K)
-    if not views:
-        raise fault(path, "holds no cameras")
-    if not (np.isfinite(K).all() and np.isfinite(cam_to_world).all()):
-        raise fault(path, "has cameras with numbers that are not finite")
-    for v in range(views):
-        if not (1 <= width[v] <= 1 << 20 and 1 <= height[v] <= 1 << 20 and K[v, 0, 0] > 0 and K[v, 1, 1] > 0):
-            raise fault(path, f"has a camera of {width[v]} x {height[v]} pixels with focal lengths {K[v, 0, 0]:g}, {K[v, 1, 1]:g}")
-        R = cam_to_world[v, :3, :3]
-        if not np.allclose(R @ R.T, np.eye(3), atol=1e-3) or np.linalg.det(R) < 0:
-            raise fault(path, f"has the camera {v} whose matrix is no rotation")
-    return Cameras(
-        K=torch.from_numpy(K).float(), cam_to_world=torch.from_numpy(cam_to_world).float(), width=max(width), height=max(height),
-        photo_width=torch.tensor(list(width)), photo_height=torch.tensor(list(height)),
-        grid_scale=torch.ones(views, 2), grid_offset=torch.zeros(views, 2),
-    )  # fmt: skip
+def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
+    from recon.photos.decode import PhotoError, read_photo
+    from recon.photos.find import content_of
+    from recon.photos.undistort import undistort_picture
+
+    try:
+        content = content_of(file)
+        if file.plain:
+            target.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, target)
+            return
+        picture = read_photo(content, file.member or file.path, picture=file.picture, long_side=None).rgb
+        if file.distorted is not None:
+            picture = undistort_picture(picture, file.distorted, view.camera)
+    except PhotoError as error:
+        raise fault(file.path, f"has changed since it was read: {reason(error)}") from error
+    if picture.shape[:2] != (view.camera.height, view.camera.width):
+        raise fault(file.path, f"has changed since it was read: {picture.shape[1]} x {picture.shape[0]} pixels now")
+    target.write_bytes(_jpeg(picture))
+
+
+def _jpeg(picture: np.ndarray | None) -> bytes:
+    import cv2
+
+    assert picture is not None
+    done, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done, picture.shape
+    return content.tobytes()
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{listed(names)} {'are' if len(names) > 1 else 'is'}"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recon.errors import ReconError
+from recon.errors import ReconError, reason
+from recon.photos.tones import to_8_bits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".tif", ".tiff", ".bmp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".mpo")
+PLAIN = {  # Pillow's name -> endings: what all programs of photogrammetry read
+    "JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "WEBP": (".webp",),
+}  # fmt: skip
 WORKING_LONG_SIDE = 1600  # of the copies kept for SIFT and for other grids
 LEAST_SIDE, MOST_PIXELS, MOST_ASPECT = 32, 200_000_000, 8.0
 FULL_FRAME_DIAGONAL_MM = math.hypot(36, 24)  # what "35 mm equivalent" refers to (CIPA DCG-001)
@@ -36,43 +42,85 @@ class Photo:
     width: int
     height: int
     focal: float  # pixels of the whole photo, NaN where unknown
+    plain: bool = False  # as PhotoFile's
+    remark: str = ""  # what a person should know of how it was read
 
 
-def read_photo(source: Path | bytes, name: str) -> Photo:
-    """The photo of a file, or of a file's bytes; PhotoError when it is no photo or beyond the limits above."""
-    from PIL import Image, ImageOps
+def photos_in(source: Path | bytes, name: str, *, all_frames: bool = False) -> tuple[list[int], str]:
+    """Numbers of the pictures of a file that are photos (see recon.photos.frames), and a remark or ""; [0] for what cannot be read."""
+    from recon.photos.frames import photos_of
+
+    try:
+        with opened(source) as image:
+            return photos_of(image, source, all_frames=all_frames)
+    except Exception:  # what is wrong is told when the picture itself is read
+        return [0], ""
+
+
+@contextlib.contextmanager
+def opened(source: Path | bytes) -> Iterator[Any]:
+    """The file as Pillow sees it, without Pillow's own limit (ours is checked before any pixel is decoded) and its remarks on odd metadata."""
+    from PIL import Image
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
     limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before any pixel is decoded
+    Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                width, height = _check_size(image.size, name)
-                tags = _exif(image)
-                if image.mode in ("RGB", "L"):  # JPEG alone: decode at a half, a quarter or an eighth
-                    image.draft(image.mode, (WORKING_LONG_SIDE, WORKING_LONG_SIDE))
-                image.load()
-                if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-                    width, height = height, width
-                rgb, alpha = _to_rgb(ImageOps.exif_transpose(image), name)
+                yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_photo(source: Path | bytes, name: str, *, picture: int = 0, long_side: int | None = WORKING_LONG_SIDE) -> Photo:
+    """The photo of a file, or of a file's bytes; PhotoError when it is no photo or beyond the limits above.
+
+    `picture`: which of several in the file; `long_side`: of the working copy at most; None: the photo at its full size.
+    """
+    from PIL import ImageOps
+
+    try:
+        with opened(source) as image:
+            _check_size(image.size, name)
+            plain = _plain(image, name) and not _is_deep(image, source)
+            if picture:
+                image.seek(picture)
+            width, height = _check_size(image.size, name)
+            tags, deep = _exif(image), _is_deep(image, source)
+            if image.mode in ("RGB", "L") and long_side is not None:  # JPEG alone: decode at a half, a quarter or an eighth
+                image.draft(image.mode, (long_side, long_side))
+            image.load()
+            if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+                width, height = height, width
+            upright = image.getexif().get(0x0112, 1) == 1
+            rgb, alpha, remark = _to_rgb(ImageOps.exif_transpose(image), name)
+            if deep and upright and (found := _deep_color(source, picture)) is not None:
+                rgb, remark = found
     except PhotoError:
         raise
     except FileNotFoundError as error:
         raise PhotoError(f"no such photo: {name}") from error
     except Exception as error:  # a broken file makes Pillow's decoders raise nearly anything
-        deep = _deep_tiff(source)
-        if deep is None:
+        found = _deep_color(source, picture)
+        if found is None:
             raise PhotoError(f"{name} cannot be read as a photo: {_reason(error)}; allowed: {', '.join(EXTENSIONS)}") from error
-        rgb, alpha, tags = deep, None, {}
-        height, width = deep.shape[:2]
+        (rgb, remark), alpha, tags, plain = found, None, {}, False
+        height, width = rgb.shape[:2]
         _check_size((width, height), name)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    rgb, alpha = _working_copy(rgb, alpha)
-    return Photo(name=name, rgb=rgb, alpha=alpha, width=width, height=height, focal=exif_focal(tags, width, height))
+    if long_side is not None:
+        rgb, alpha = _working_copy(rgb, alpha, long_side)
+    focal = exif_focal(tags, width, height)
+    return Photo(name=name, rgb=rgb, alpha=alpha, width=width, height=height, focal=focal, plain=plain, remark=remark)
+
+
+def _plain(image: Image, name: str) -> bool:
+    """Whether every program sees in the file what is used here: an upright first picture of 8 bits in a format as its name says."""
+    fits = Path(name).suffix.lower() in PLAIN.get(image.format or "", ())
+    alone = getattr(image, "n_frames", 1) == 1 or image.format in ("MPO", "TIFF")  # others look at the first picture of these
+    return fits and alone and image.mode in ("RGB", "RGBA", "L") and image.getexif().get(0x0112, 1) == 1
 
 
 def exif_focal(tags: dict[int, Any], width: int, height: int) -> float:
@@ -126,24 +174,25 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "it is no picture"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return reason(error)
 
 
-def _to_rgb(image: Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """uint8 [h, w, 3] in sRGB and alpha [h, w] bool or None; transparent places become white."""
+def _to_rgb(image: Image, name: str) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """uint8 [h, w, 3] in sRGB, alpha [h, w] bool or None, and a remark; transparent places become white."""
     if image.mode.startswith("I"):  # 16-bit grey
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise PhotoError(f"{name} holds grey values {grey.min()} to {grey.max()}, wanted 8 or 16 bits")
-        return np.repeat((grey // 257).astype(np.uint8)[..., None], 3, 2), None
+        values, remark = to_8_bits(grey)
+        return np.repeat(values[..., None], 3, 2), None, remark
     if image.mode == "F":
         raise PhotoError(f"{name} holds floating-point values, wanted 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         alpha = rgba[..., 3] >= 128
         rgb = np.where(alpha[..., None], rgba[..., :3], np.uint8(255))
-        return rgb, None if alpha.all() else alpha
-    return np.array(_to_srgb(image)), None
+        return rgb, None if alpha.all() else alpha, ""
+    return np.array(_to_srgb(image)), None, ""
 
 
 def _to_srgb(image: Image) -> Image:
@@ -161,25 +210,43 @@ def _to_srgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-def _deep_tiff(source: Path | bytes) -> np.ndarray | None:
-    """What Pillow cannot read but OpenCV can: TIFF with 16 bits a colour; None for everything else."""
+def _is_deep(image: Any, source: Path | bytes) -> bool:
+    """Whether a picture has 16 bits a colour, of which Pillow keeps the upper 8."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (8,))) > 8
+    if image.format != "PNG":
+        return False
+    if isinstance(source, bytes):
+        return source[24] > 8  # the bit depth in IHDR
+    with open(source, "rb") as file:
+        return file.read(25)[24] > 8
+
+
+def _deep_color(source: Path | bytes, picture: int) -> tuple[np.ndarray, str] | None:
+    """The colours of a TIFF or PNG of 16 bits a colour through OpenCV, and a remark; None for everything else."""
     import cv2
 
     data = source if isinstance(source, bytes) else source.read_bytes()
-    if data[:4] not in (b"II*\0", b"MM\0*"):
+    if data[:4] not in (b"II*\0", b"MM\0*", b"\x89PNG"):
         return None
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # its COLOR_RGB breaks TIFFs of 16 bits
+        _, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
-    return (image // 257).astype(np.uint8) if image is not None and image.dtype == np.uint16 else image if image is not None else None
+    if picture >= len(pages) or pages[picture].dtype not in (np.uint8, np.uint16):
+        return None
+    rgb = np.ascontiguousarray(pages[picture][..., ::-1])
+    return to_8_bits(rgb) if rgb.dtype == np.uint16 else (rgb, "")
 
 
-def _working_copy(rgb: np.ndarray, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _working_copy(rgb: np.ndarray, alpha: np.ndarray | None, long_side: int) -> tuple[np.ndarray, np.ndarray | None]:
     import cv2
 
     height, width = rgb.shape[:2]
-    scale = WORKING_LONG_SIDE / max(height, width)
+    scale = long_side / max(height, width)
     if scale >= 1:
         return np.ascontiguousarray(rgb), alpha
     size = max(1, round(width * scale)), max(1, round(height * scale))

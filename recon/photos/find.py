@@ -5,18 +5,22 @@ from __future__ import annotations
 import glob
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from recon.errors import reason
 from recon.photos.decode import EXTENSIONS, PhotoError
+from recon.scene import PhotoFile
 
-MOST_PHOTOS = 100
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError)
+MOST_PHOTOS = 300
 MOST_FILE_BYTES = 500_000_000  # of one photo inside an archive
 
 
-def find_photos(paths: Sequence[str | Path] | str | Path) -> list[tuple[Path | bytes, str]]:
-    """Each photo's file (or its bytes, from a zip archive) and name, in the order given; folders, patterns and archives sorted naturally."""
-    found: list[tuple[Path | bytes, str]] = []
+def find_photos(paths: Sequence[str | Path] | str | Path) -> list[PhotoFile]:
+    """Each photo's place, in the order given; folders, patterns and archives sorted naturally."""
+    found: list[PhotoFile] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(path)
         if path.is_dir():
@@ -32,7 +36,7 @@ def find_photos(paths: Sequence[str | Path] | str | Path) -> list[tuple[Path | b
                 raise PhotoError(f"no photo is named like {path}")
         else:
             files = [path]
-        found += [(p, str(p)) for p in sorted(files, key=lambda p: _natural(p.name))]
+        found += [PhotoFile(path=str(p)) for p in sorted(files, key=lambda p: _natural(p.name))]
     if not found:
         raise PhotoError("no photos were given")
     if len(found) > MOST_PHOTOS:
@@ -45,7 +49,18 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
-def _zip_photos(path: Path) -> list[tuple[bytes, str]]:
+def content_of(file: PhotoFile) -> Path | bytes:
+    """The file itself, or the bytes of an archive's member. Raises PhotoError, or OSError where it is gone."""
+    if not file.member:
+        return Path(file.path)
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            return archive.read(file.member)
+    except (*BROKEN_ZIP, KeyError) as error:
+        raise PhotoError(f"{file.path} cannot be read as a zip archive: {reason(error)}") from error
+
+
+def _zip_photos(path: Path) -> list[PhotoFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [e for e in archive.infolist() if Path(e.filename).suffix.lower() in EXTENSIONS and not Path(e.filename).name.startswith(".")]
@@ -53,6 +68,6 @@ def _zip_photos(path: Path) -> list[tuple[bytes, str]]:
             if not entries or large or len(entries) > MOST_PHOTOS:
                 what = f"{large[0]} of over {MOST_FILE_BYTES // 1_000_000} MB" if large else f"{len(entries)} photos"
                 raise PhotoError(f"the archive {path} holds {what}, wanted 1 to {MOST_PHOTOS} photos")
-            return [(archive.read(e), e.filename) for e in sorted(entries, key=lambda e: _natural(e.filename))]
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise PhotoError(f"{path} cannot be read as a zip archive: {error}") from error
+            return [PhotoFile(path=str(path), member=e.filename) for e in sorted(entries, key=lambda e: _natural(e.filename))]
+    except BROKEN_ZIP as error:
+        raise PhotoError(f"{path} cannot be read as a zip archive: {reason(error)}") from error

@@ -14,20 +14,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.photos.decode import Photo, read_photo
-from recon.photos.find import find_photos
-from recon.scene import Images
+from recon.photos.decode import Photo, PhotoError, photos_in, read_photo
+from recon.photos.find import MOST_PHOTOS, content_of, find_photos
+from recon.photos.masks import masked
+from recon.scene import Images, PhotoFile
 
 MULTIPLE = 16
 
 
-def load_images(paths: Sequence[str | Path] | str | Path, *, long_side: int = 512, multiple: int = MULTIPLE) -> Images:
+def load_images(
+    paths: Sequence[str | Path] | str | Path, *, long_side: int = 512, multiple: int = MULTIPLE, masks: str | Path | None = None,
+    all_frames: bool = False,
+) -> Images:  # fmt: skip
     """The photos of files, folders, glob patterns and zip archives, on one grid whose long side is about `long_side`.
 
-    JPEG, PNG (alpha becomes the mask), WebP, HEIC, TIFF and BMP of 8 or 16 bits; EXIF orientation is applied, EXIF focal lengths go to
-    `focal`. Raises PhotoError for what is missing, unreadable, too small, too large or too many.
+    JPEG, MPO, PNG (alpha becomes the mask), WebP, HEIC, TIFF and BMP of 8 to 16 bits; EXIF orientation is applied, EXIF focal lengths go to
+    `focal`. `masks`: a folder with a picture for each photo (see recon.photos.masks) whose black pixels are left out;
+    `all_frames`: every picture of an animation instead of the first. Stereo files (MPO) and scans of several pages give all their photos.
+    Raises PhotoError for what is missing, unreadable, too small, too large or too many.
     """
-    photos = [read_photo(source, name) for source, name in find_photos(paths)]
+    files, photos, remarks = _read(find_photos(paths), all_frames)
+    if masks is not None:
+        photos, more = masked(photos, Path(masks))
+        remarks += more
+    return images_of(photos, files, long_side=long_side, multiple=multiple, remarks=remarks)
+
+
+def images_of(
+    photos: Sequence[Photo], files: Sequence[PhotoFile], *, long_side: int, multiple: int = MULTIPLE, remarks: Sequence[str] = ()
+) -> Images:
+    """Decoded photos on one grid; `files` say where they came from, or are empty."""
     width, height = grid_size([(p.width, p.height) for p in photos], long_side, multiple)
     placed = [_place(p.rgb, p.alpha, width, height) for p in photos]
     to_working = torch.tensor([[p.rgb.shape[1] / p.width, p.rgb.shape[0] / p.height] for p in photos], dtype=torch.float64)
@@ -42,7 +58,27 @@ def load_images(paths: Sequence[str | Path] | str | Path, *, long_side: int = 51
         grid_scale=scale.float(),
         grid_offset=torch.stack([offset for _, _, _, offset in placed]).float(),
         photos=tuple(p.rgb for p in photos),
+        files=tuple(files),
+        remarks="\n".join(remarks),
     )
+
+
+def _read(found: Sequence[PhotoFile], all_frames: bool) -> tuple[list[PhotoFile], list[Photo], list[str]]:
+    """The photos of all files, where each came from, and what a person should know of how they were read."""
+    files, photos, remarks = [], [], []
+    for file in found:
+        content, name = content_of(file), file.member or file.path
+        numbers, remark = photos_in(content, name, all_frames=all_frames)
+        remarks += [f"{Path(name).name} {remark}"] if remark else []
+        for count, number in enumerate(numbers, 1):
+            path = Path(name)
+            photo = read_photo(content, name if len(numbers) == 1 else str(path.with_name(f"{path.stem}_{count}{path.suffix}")), picture=number)
+            files.append(replace(file, picture=number, plain=photo.plain and numbers == [0]))
+            photos.append(photo)
+            remarks += [f"{Path(photo.name).name}: {photo.remark}"] if photo.remark else []
+    if len(photos) > MOST_PHOTOS:
+        raise PhotoError(f"{len(photos)} photos were given, wanted at most {MOST_PHOTOS}")
+    return files, photos, remarks
 
 
 def resize(images: Images, long_side: int, *, multiple: int = MULTIPLE) -> Images:
@@ -57,7 +93,7 @@ def resize(images: Images, long_side: int, *, multiple: int = MULTIPLE) -> Image
     for v in range(views):
         scale, offset = images.grid_scale[v].double().cpu(), images.grid_offset[v].double().cpu()
         if images.photos:
-            source, alpha = images.photos[v], _photo_mask(images, v)
+            source, alpha = images.photos[v], photo_mask(images, v)
             scale, offset = torch.tensor([source.shape[1] / sizes[v][0], source.shape[0] / sizes[v][1]], dtype=torch.float64), torch.zeros(2)
         else:
             source, alpha = images.rgb[v].cpu().numpy(), images.mask[v].cpu().numpy()
@@ -119,7 +155,7 @@ def _place(source: np.ndarray, mask: np.ndarray | None, width: int, height: int)
     return rgb, torch.from_numpy(inside >= 0.5), ratio, torch.tensor([left, top], dtype=torch.float64) * ratio
 
 
-def _photo_mask(images: Images, v: int) -> np.ndarray | None:
+def photo_mask(images: Images, v: int) -> np.ndarray | None:
     """The mask of view v in pixels of its working copy; None where the mask only says what is padding."""
     import cv2
 

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from recon.errors import ReconError
-from recon.geometry import project
 from recon.io.files import whole_file
+from recon.render import render
+from recon.scene import Cameras
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from recon.io.guard import Guard
     from recon.scene import Scene
 
 MOST_VIEWS = 6  # more are left out evenly
@@ -23,17 +25,17 @@ TILE_WIDTH, GAP, LABEL, HEADER = 400, 14, 28, 48
 TURNS_DEGREES = ((-20.0, 5.0), (0.0, 25.0), (20.0, 5.0))  # of the new viewpoints: around to the right, up
 STEP_BACK = 0.15  # of the distance, so that more of the scene is in the frame
 BACKGROUND, INK, PALE = (250, 250, 248), (30, 30, 30), (120, 120, 120)
-EDGE_JUMP = 0.04  # relative step of depth between neighbours beyond which a point hangs between two surfaces
+MOST_SAMPLES = 100_000
 
 
-def save_contact_sheet(scene: Scene, path: str | Path) -> None:
+def save_contact_sheet(scene: Scene, path: str | Path, guard: Guard | None = None) -> None:
     """Writes the sheet as PNG or JPEG by the name of `path`, whole or not at all; ReconError for a scene without depth or photos."""
     sheet = contact_sheet(scene)
     path = Path(path)
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
     if kind is None:
         raise ReconError(f"a contact sheet cannot be written as {path.name}; allowed: .png, .jpg")
-    with whole_file(path) as temporary:
+    with whole_file(path, guard) as temporary:
         sheet.save(temporary, kind, quality=90)
 
 
@@ -41,8 +43,8 @@ def contact_sheet(scene: Scene) -> Image:
     """The sheet: a row a view (photo, depth, confidence) and below them the result from three new viewpoints."""
     from PIL import Image
 
-    if scene.images is None or scene.depth is None or scene.pointmaps is None:
-        raise ReconError("a contact sheet needs a scene with images, depth and pointmaps")
+    if scene.images is None or scene.depth is None or scene.pointmaps is None or scene.gaussians is None:
+        raise ReconError("a contact sheet needs a scene with images, depth, pointmaps and Gaussians")
     chosen = np.unique(np.linspace(0, len(scene) - 1, min(len(scene), MOST_VIEWS)).round().astype(int)).tolist()
     columns = (_photo_tiles(scene, chosen), _depth_tiles(scene, chosen), _confidence_tiles(scene, chosen))
     rows = [*zip(*columns, strict=True), new_views(scene)]
@@ -115,26 +117,25 @@ def _coloured(values: np.ndarray, mask: np.ndarray, low: float, high: float, tab
 
 
 def new_views(scene: Scene) -> list[tuple[np.ndarray, str]]:
-    """Pictures [H, W, 3] uint8 of the points, seen from beside and from above the middle one of the placed views, with labels."""
-    points, colours = solid_points(scene)
+    """Pictures [H, W, 3] uint8 of the Gaussians, seen from beside and from above the middle one of the placed views, with labels."""
+    assert scene.gaussians is not None
     placed = [v for v, by in enumerate(scene.cameras.placed_by) if by != "unplaced"] or [0]
-    camera = scene.cameras[placed[len(placed) // 2]]
-    world_to_cam = camera.world_to_cam[0].double().cpu()
-    z = (points.double() @ world_to_cam[:3, :3].T + world_to_cam[:3, 3])[:, 2]
+    camera = scene.cameras[[placed[len(placed) // 2]]].to("cpu")
+    z = scene.gaussians.means.cpu() @ camera.world_to_cam[0, 2, :3] + camera.world_to_cam[0, 2, 3]
     z = z[z > 0]
-    near, middle = z.quantile(torch.tensor([0.05, 0.5], dtype=z.dtype)).tolist() if len(z) else (1.0, 1.0)
+    step = max(1, len(z) // MOST_SAMPLES)  # torch.quantile takes no more than 16 million
+    near, middle = z[::step].quantile(torch.tensor([0.05, 0.5])).tolist() if len(z) else (1.0, 1.0)
     pivot = math.sqrt(near * middle)  # turning around it keeps the foreground in the frame and the background too
     scale = TILE_WIDTH / camera.width
-    K = camera.K[0].double().cpu().clone()
-    K[:2] *= scale
-    height = max(1, round(camera.height * scale))
-    out = []
+    K = camera.K * torch.tensor([scale, scale, 1.0])[:, None]
+    turned = torch.stack([camera.cam_to_world[0].double() @ torch.linalg.inv(_orbit(pivot, *map(math.radians, turn))) for turn in TURNS_DEGREES])
+    cameras = Cameras(K=K.expand(len(turned), 3, 3), cam_to_world=turned.float(), width=TILE_WIDTH, height=max(1, round(camera.height * scale)))
+    pictures = render(scene.gaussians, cameras, background=[c / 255 for c in BACKGROUND]).color.clamp(0, 1).cpu()
+    labels = []
     for right, up in TURNS_DEGREES:
-        turned = _orbit(pivot, math.radians(right), math.radians(up)) @ world_to_cam
-        picture = rasterise(points, colours, K, turned, TILE_WIDTH, height)
         parts = [f"{abs(right):.0f} degrees to the {'right' if right > 0 else 'left'}"] * bool(right) + [f"{up:.0f} degrees above"] * bool(up)
-        out.append((picture, f"seen from {', '.join(parts)}"))
-    return out
+        labels.append(f"seen from {', '.join(parts)}")
+    return list(zip((pictures * 255).round().byte().numpy(), labels, strict=True))
 
 
 def _orbit(pivot: float, right: float, up: float) -> torch.Tensor:  # -> [4, 4]
@@ -147,39 +148,3 @@ def _orbit(pivot: float, right: float, up: float) -> torch.Tensor:  # -> [4, 4]
     centre = torch.tensor([0, 0, pivot], dtype=torch.float64)
     T[:3, 3] = (1 + STEP_BACK) * centre - T[:3, :3] @ centre
     return T
-
-
-def solid_points(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points [P, 3] and colours [P, 3] of the placed views, without those that hang between two surfaces."""
-    assert scene.images is not None and scene.depth is not None and scene.pointmaps is not None
-    depth = scene.depth.cpu()
-    log_depth = depth.clamp(min=1e-9).log()
-    jump = torch.zeros_like(depth, dtype=torch.bool)
-    for dim in (1, 2):
-        step = log_depth.diff(dim=dim).abs() > EDGE_JUMP
-        size = depth.shape[dim] - 1
-        jump.narrow(dim, 0, size).logical_or_(step)
-        jump.narrow(dim, 1, size).logical_or_(step)
-    placed = torch.tensor([by != "unplaced" for by in scene.cameras.placed_by])
-    keep = scene.pointmaps.mask.cpu() & ~jump & placed[:, None, None] & scene.pointmaps.points.cpu().isfinite().all(-1)
-    return scene.pointmaps.points.cpu()[keep], scene.images.rgb.cpu()[keep]
-
-
-def rasterise(points: torch.Tensor, colours: torch.Tensor, K: torch.Tensor, world_to_cam: torch.Tensor, width: int, height: int) -> np.ndarray:
-    """Points as small squares with a z-buffer, drawn at twice the size and averaged: [height, width, 3] uint8."""
-    import cv2
-
-    K = K.clone()
-    K[:2] *= 2
-    xy, z = project(points.double(), K, world_to_cam)
-    order = torch.argsort(z, descending=True)
-    order = order[z[order] > 1e-6]
-    x, y = (xy[order, i].floor().clamp(-10, 1e6).long().numpy() for i in range(2))
-    rgb = (colours[order].clamp(0, 1) * 255).round().byte().numpy()
-    rank = np.full((2 * height, 2 * width), -1.0)  # farthest first: the largest number is the nearest point
-    inside = np.flatnonzero((x >= 0) & (x < 2 * width) & (y >= 0) & (y < 2 * height))
-    rank[y[inside], x[inside]] = inside  # of several points in one pixel the last one stays
-    rank = cv2.dilate(rank, np.ones((3, 3), np.uint8)).astype(np.int64)
-    canvas = np.full((2 * height, 2 * width, 3), np.array(BACKGROUND, np.uint8))
-    canvas[rank >= 0] = rgb[rank[rank >= 0]]
-    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)

@@ -4,12 +4,14 @@ Frames, units and letters in shapes are those of CONVENTIONS.md. All are frozen;
 (float64 becomes float32), tensors stay as they are. A shape that does not fit raises ShapeError.
 """
 
+from recon.lenses import Lens
 from recon.scene.cameras import Cameras, PlacedBy
-from recon.scene.images import Images
+from recon.scene.images import Images, PhotoFile
 from recon.scene.results import Rendering, Scene
 from recon.scene.surfaces import SH_SIZES, Gaussians, Mesh, Pointmaps, Tracks
 from recon.scene.tensors import Index, Tensors, check_shapes
 
 __all__ = [
-    "SH_SIZES", "Cameras", "Gaussians", "Images", "Index", "Mesh", "PlacedBy", "Pointmaps", "Rendering", "Scene", "Tensors", "Tracks", "check_shapes",
+    "SH_SIZES", "Cameras", "Gaussians", "Images", "Index", "Lens", "Mesh", "PhotoFile", "PlacedBy", "Pointmaps", "Rendering", "Scene", "Tensors",
+    "Tracks", "check_shapes",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Contains Cameras: pinhole cameras on one pixel grid."""
+"""Contains Cameras: cameras on one pixel grid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import ShapeError
+from recon.lenses import Lens
 from recon.scene.tensors import GRID_SHAPES, Index, Tensors, check_shapes, default
 
 PlacedBy = Literal["given", "matches", "pointmap", "unplaced"]
@@ -16,7 +17,7 @@ PlacedBy = Literal["given", "matches", "pointmap", "unplaced"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cameras(Tensors):
-    """Pinhole cameras, OpenCV axes, on one pixel grid. NaN matrices are allowed for what is not known."""
+    """Cameras, OpenCV axes, on one pixel grid: pinholes unless `lenses` tell of distortion. NaN matrices are allowed for what is not known."""
 
     K: Tensor  # [V, 3, 3] pixels
     cam_to_world: Tensor  # [V, 4, 4]
@@ -28,6 +29,7 @@ class Cameras(Tensors):
     photo_height: Tensor | None = None  # [V] int
     grid_scale: Tensor | None = None  # [V, 2]
     grid_offset: Tensor | None = None  # [V, 2]
+    lenses: tuple[Lens | None, ...] = ()  # one a view, None for a pinhole; (): all pinholes
 
     def __post_init__(self) -> None:
         views = check_shapes(self, {"K": "V 3 3", "cam_to_world": "V 4 4", "confidence": "V", **GRID_SHAPES})["V"]
@@ -36,6 +38,10 @@ class Cameras(Tensors):
         grid = [getattr(self, name) is None for name in GRID_SHAPES]
         if any(grid) and not all(grid):
             raise ShapeError(f"Cameras has only some of {', '.join(GRID_SHAPES)}; wanted all or none")
+        lenses = tuple(self.lenses) if any(lens is not None for lens in self.lenses) else ()
+        object.__setattr__(self, "lenses", lenses)
+        if lenses and len(lenses) != views:
+            raise ShapeError(f"Cameras.lenses has {len(lenses)} entries, wanted V={views}")
         default(self, "confidence", torch.ones(views, device=self.K.device))
         if not self.placed_by:
             finite = self.cam_to_world.isfinite().flatten(1).all(1).tolist()

@@ -1,4 +1,4 @@
-"""Contains Images: photos on one pixel grid."""
+"""Contains Images, photos on one pixel grid, and PhotoFile, where a photo came from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import torch
 from torch import Tensor
 
 from recon.errors import ShapeError
+from recon.scene.cameras import Cameras
 from recon.scene.tensors import GRID_SHAPES, Index, Tensors, check_shapes, default
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoFile:
+    """Where a photo came from. `plain`: the file's own bytes show it to every program as it was used here: upright, 8 bits, one picture."""
+
+    path: str
+    member: str = ""  # of a zip archive
+    picture: int = 0  # of several in one file
+    plain: bool = False
+    distorted: Cameras | None = None  # the file's own camera, where the photo that is used is undistorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +40,8 @@ class Images(Tensors):
     grid_scale: Tensor = None  # type: ignore[assignment]  # [V, 2]
     grid_offset: Tensor = None  # type: ignore[assignment]  # [V, 2]
     photos: tuple[np.ndarray, ...] = ()  # uint8 RGB working copies [h, w, 3], or ()
+    files: tuple[PhotoFile, ...] = ()  # where they came from, or ()
+    remarks: str = ""  # what a person should know of how they were read, a line each
 
     def __post_init__(self) -> None:
         sizes = check_shapes(self, {"rgb": "V H W 3", "mask": "V H W", "focal": "V", **GRID_SHAPES})
@@ -40,9 +54,10 @@ class Images(Tensors):
         default(self, "grid_offset", torch.zeros(views, 2))
         object.__setattr__(self, "names", tuple(self.names) or tuple(f"view_{v:03d}" for v in range(views)))
         object.__setattr__(self, "photos", tuple(self.photos))
+        object.__setattr__(self, "files", tuple(self.files))
         if self.mask.dtype != torch.bool:
             raise ShapeError(f"Images.mask is {self.mask.dtype}, wanted torch.bool")
-        for name in ("names", "photos"):
+        for name in ("names", "photos", "files"):
             if len(getattr(self, name)) not in ({views} if name == "names" else {0, views}):
                 raise ShapeError(f"Images.{name} has {len(getattr(self, name))} entries, wanted V={views}")
 

@@ -28,6 +28,7 @@ class Scene(Tensors):
     images: Images | None = None
     depth: Tensor | None = None  # [V, H, W] z in each camera; from points and cameras when it is not given
     report: dict[str, Any] = field(default_factory=dict)
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)  # what all places lack of the world's, whose coordinates float32 cannot hold
 
     def __post_init__(self) -> None:
         c = self.cameras

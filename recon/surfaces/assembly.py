@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from recon.geometry import unproject
 from recon.photos.moves import move_K, move_points
 from recon.scene import Cameras, Gaussians, Pointmaps, Scene, Tracks
 from recon.surfaces.depth_maps import DepthMaps
-from recon.surfaces.merging import fuse_depth, off_surface, one_layer
+from recon.surfaces.merging import contradicted, finest_first, fuse_depth, off_surface, one_layer
 from recon.surfaces.pixel_gaussians import pixel_gaussians
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from recon.cameras.solve import Placed
     from recon.scene import Images
 
+RIM = 2  # pixels
 UNSURE = 0.15  # expected relative error from which on a pixel is left out
 
 
 def assemble(
     images: Images, grid: Images, matched: Images, placed: Placed, bundle: Bundle | None, maps: DepthMaps, partners: list[list[int]], *,
-    metric: bool, report: dict[str, Any],
+    report: dict[str, Any],
 ) -> Scene:  # fmt: skip
     """The scene on the grid of `images`, from depth maps on the grid `grid`; `placed` and `bundle` are on the grid `matched`.
 
@@ -33,20 +35,35 @@ def assemble(
     maps = maps.moved(grid, images)
     K = torch.as_tensor(move_K(placed.K, matched, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
-    mask = images.mask.cpu() & (maps.valid > 0.5) & maps.depth.isfinite() & (maps.relative_error < UNSURE) & ~off_surface(maps.depth)
+    unplaced = torch.tensor([by == "unplaced" for by in placed.placed_by])
+    mask = images.mask.cpu() & on_surface(maps) & ~rim(images) & ~unplaced[:, None, None]
+    mask &= ~contradicted(maps.depth, maps.seen & mask, K, T, partners)
     depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
-    layer = one_layer(depth, mask, K, T, partners)
+    layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
     sure = maps.confidence
     means, quats, scales, opacities, sh = pixel_gaussians(unproject(depth, K), images.rgb.cpu().float(), sure, layer, K, T, maps.corrections)
     cameras = Cameras(
-        K=K, cam_to_world=T, width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
+        K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
     )
     return Scene(
         images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=unproject(depth, K, T), confidence=sure, mask=mask, layer=layer),
         gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, matched, images),
-        metric=metric, report=report,
+        report=report,
     )  # fmt: skip
+
+
+def rim(images: Images) -> Tensor:  # [H, W] bool
+    """The outermost pixels of the grid: photos have dark or bled lines there, and no network sees what lies beyond."""
+    height, width = images.rgb.shape[1:3]
+    out = torch.ones(height, width, dtype=torch.bool)
+    out[RIM:-RIM, RIM:-RIM] = False
+    return out
+
+
+def on_surface(maps: DepthMaps) -> Tensor:  # [V, h, w] bool
+    """The pixels that are shown: something is there, its depth is sure enough, and it does not hang between two surfaces."""
+    return (maps.valid > 0.5) & maps.depth.isfinite() & (maps.relative_error < UNSURE) & ~off_surface(maps.depth)
 
 
 def scene_tracks(bundle: Bundle | None, fine: Images, images: Images) -> Tracks | None:

@@ -15,7 +15,8 @@ from recon.photos.moves import move_maps, sampling_grids
 if TYPE_CHECKING:
     from recon.scene import Images
 
-CONFIDENCE_OF_ERROR = 0.2  # confidence = this / expected relative error: how recon-small's confidence is trained (alpha of its loss)
+CONFIDENCE_OF_ERROR = 0.2  # confidence = this / expected relative error
+POINTMAP_ERROR = 0.1  # / recon-small's own confidence: its relative error on photos with known depth is a third of that (things) to as much (rooms)
 ONE_SURFACE = 1.04  # ratio of neighbouring depths up to which a value between them is interpolated
 
 

@@ -1,4 +1,7 @@
-"""Contains the merging of depth maps to one surface: where several views show the same place, one of them keeps its pixel."""
+"""Contains the merging of depth maps to one surface: where several views show the same place, one of them keeps its pixel.
+
+Behind the views there may be a dimension of scenes that are worked on together; in the pipeline there is none.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.geometry import unproject
-from recon.surfaces.consistency import compare
+from recon.geometry import invert_rigid, project, unproject
+from recon.surfaces.consistency import compare, sample
 
 COARSER = 1.4  # a pixel that is this many times larger than ours does not stand for ours
-SAME_PX, SAME_DEPTH = 1.0, 0.02  # how near a kept pixel must be in the picture, and in depth
+SAME_DEPTH = 0.02  # relative; what is nearer than that stands before a surface
 
 
-def footprints(depth: Tensor, K: Tensor) -> Tensor:  # [V, h, w], [V, 3, 3] -> [V, h, w]
+def footprints(depth: Tensor, K: Tensor) -> Tensor:  # [V, ..., h, w], [V, ..., 3, 3] -> [V, ..., h, w]
     """The width of a pixel on a surface that faces the camera, in the world's unit."""
-    return depth / K[:, [0, 1], [0, 1]].mean(1)[:, None, None]
+    return depth / K[..., [0, 1], [0, 1]].mean(-1)[..., None, None]
+
+
+def finest_first(depth: Tensor, mask: Tensor, K: Tensor) -> Tensor:  # [V, ..., h, w] twice, [V, ..., 3, 3] -> [V, ...] int64
+    """The views (of each scene) in the order of their mean pixel size; those without a pixel in mask come last."""
+    size = torch.where(mask, footprints(depth, K), 0).sum((-2, -1)) / mask.sum((-2, -1))  # 0 / 0: sorted as the largest
+    return size.argsort(dim=0, stable=True)
 
 
 def fuse_depth(depth: Tensor, relative_error: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:
-    """Depth [V, h, w] as the mean of all views that agree on a pixel, weighted by 1 / error^2; pixels outside of mask stay as they are."""
+    """Depth [V, ..., h, w] as the mean of all views that agree on a pixel, weighted by 1 / error^2; pixels outside of mask stay as they are."""
     points = unproject(depth, K, cam_to_world)
     hidden = torch.where(mask, depth, torch.nan)
     weight = relative_error.clamp(min=1e-4) ** -2
@@ -28,34 +37,44 @@ def fuse_depth(depth: Tensor, relative_error: Tensor, mask: Tensor, K: Tensor, c
         total, sum_ = weight[a].clone(), (weight[a] * depth[a].log())
         for b in others:
             same = compare(depth[a], K[a], cam_to_world[a], hidden[b], K[b], cam_to_world[b], points=points[a])
-            size = same.xy.new_tensor([depth.shape[2], depth.shape[1]])
-            grid = (same.xy / size * 2 - 1)[None]
-            there = F.grid_sample(weight[b][None, None], grid, align_corners=False, mode="nearest")[0, 0] * same.agrees
+            there = sample(weight[b].unsqueeze(-3), same.xy, "nearest").squeeze(-3) * same.agrees
             total += there
             sum_ += torch.where(same.agrees, there * same.depth.clamp(min=1e-9).log(), 0)
         out[a] = torch.where(mask[a], (sum_ / total).exp(), depth[a])
     return out
 
 
-def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:  # -> [V, h, w] bool
-    """Which pixels of mask are left when each place of the surface is shown by one view: the one that sees it best, as a rule the nearest.
+def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]], order: list[int]) -> Tensor:
+    """Which pixels of mask [V, ..., h, w] are left when each place of the surface is shown by one view: the one that sees it best, as a rule the
+    nearest.
 
-    Views are taken in the order of their mean pixel size, finest first; a pixel goes where it agrees with a kept pixel of an earlier view that is
-    not much coarser.
+    Views are taken in the given order (see finest_first); a pixel goes where it agrees with a kept pixel of an earlier view that is not much coarser.
     """
     size = footprints(depth, K)
-    mean = [float(size[v][mask[v]].mean()) if mask[v].any() else float("inf") for v in range(len(depth))]
-    order = sorted(range(len(depth)), key=lambda v: (mean[v], v))
     points = unproject(depth, K, cam_to_world)
     kept = mask.clone()
     for place, a in enumerate(order):
         for b in (v for v in order[:place] if v in partners[a]):
             same = compare(depth[a], K[a], cam_to_world[a], depth[b], K[b], cam_to_world[b], points=points[a])
-            covered = F.max_pool2d(kept[b][None, None].float(), 3, 1, 1)[0, 0]
-            grid = (same.xy / same.xy.new_tensor([depth.shape[2], depth.shape[1]]) * 2 - 1)[None]
-            stands = F.grid_sample(torch.stack([covered, size[b]])[None], grid, align_corners=False, mode="nearest")[0]
-            kept[a] &= ~(same.agrees & (stands[0] > 0.5) & (stands[1] < COARSER * size[a]))
+            covered = F.max_pool2d(kept[b].float().unsqueeze(-3), 3, 1, 1)
+            stands = sample(torch.cat([covered, size[b].unsqueeze(-3)], -3), same.xy, "nearest")
+            kept[a] &= ~(same.agrees & (stands.select(-3, 0) > 0.5) & (stands.select(-3, 1) < COARSER * size[a]))
     return kept
+
+
+def contradicted(depth: Tensor, seen: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:  # -> [V, h, w] bool
+    """Guesses that a partner looks through: pixels that are not `seen` themselves and stand before a surface that a partner has seen."""
+    points = unproject(depth, K, cam_to_world)
+    surface = torch.where(seen, depth, 0)
+    out = torch.zeros_like(seen)
+    size = depth.new_tensor([depth.shape[2], depth.shape[1]])
+    for a, others in enumerate(partners):
+        for b in others:
+            xy, z = project(points[a].reshape(-1, 3), K[b], invert_rigid(cam_to_world[b]))
+            grid = (xy / size * 2 - 1).reshape(1, *depth.shape[1:], 2)
+            there = F.grid_sample(surface[b][None, None], grid, align_corners=False, mode="nearest")[0, 0]
+            out[a] |= (z.reshape(there.shape) > 0) & (z.reshape(there.shape) < (1 - SAME_DEPTH) * there)
+    return out & ~seen
 
 
 def off_surface(depth: Tensor, jump: float = 0.03) -> Tensor:  # [V, h, w] -> [V, h, w] bool

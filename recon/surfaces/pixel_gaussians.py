@@ -30,11 +30,14 @@ def surface_normals(points: Tensor) -> Tensor:  # [V, H, W, 3] in camera axes ->
     return torch.where(away, -normal, normal)
 
 
-def skew(v: Tensor) -> Tensor:  # [N, 3] -> [N, 3, 3]
-    """Matrices of the cross product with v."""
-    x, y, z = v.unbind(-1)
+def rotations(turn: Tensor) -> Tensor:  # [N, 3] -> [N, 3, 3]
+    """Rotations of rotation vectors by Rodrigues' formula; torch's matrix exponential is far slower on a million of them, its gradient above all."""
+    x, y, z = turn.unbind(-1)
     o = torch.zeros_like(x)
-    return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(-1, 3, 3)
+    skew = torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
+    square = turn[:, :, None] * turn[:, None] - (turn * turn).sum(-1)[:, None, None] * torch.eye(3, device=turn.device)
+    angle = ((turn * turn).sum(-1) + 1e-12).sqrt()[:, None, None]  # never 0, where the gradient would be undefined
+    return torch.eye(3, device=turn.device) + angle.sin() / angle * skew + 2 * ((angle / 2).sin() / angle).square() * square
 
 
 def pixel_gaussians(
@@ -43,7 +46,7 @@ def pixel_gaussians(
     """means [N, 3], quats [N, 4] wxyz, scales [N, 3], opacities [N], sh [N, 1, 3] of the pixels in mask, in world axes.
 
     camera_points [V, H, W, 3] in each camera's axes, rgb [V, H, W, 3] 0..1, confidence [V, H, W] >= 1, K [V, 3, 3], cam_to_world [V, 4, 4];
-    corrections [V, H, W, 13] (ReconSmall's "gaussians"): position in footprints along the disc's axes, log scales, rotation vector, opacity
+    corrections [V, H, W, 13] (of a network's Gaussian head): position in footprints along the disc's axes, log scales, rotation vector, opacity
     logit, colour.
     """
     normal = surface_normals(camera_points)[mask]
@@ -67,9 +70,9 @@ def pixel_gaussians(
     color = rgb[mask]
     if corrections is not None:
         position, log_scale, turn, logit, tint = corrections[mask].split((3, 3, 3, 1, 3), -1)
-        points = points + size[:, None] * (axes @ (FARTHEST * torch.tanh(position / FARTHEST))[..., None])[..., 0]
+        points = points + size[:, None] * (axes * (FARTHEST * torch.tanh(position / FARTHEST))[:, None]).sum(-1)
         scales = scales * (LARGEST * torch.tanh(log_scale / LARGEST)).exp()
-        axes = axes @ torch.linalg.matrix_exp(skew(turn))
+        axes = axes @ rotations(turn)
         opacities = torch.sigmoid(torch.logit(opacities) + logit[:, 0])
         color = color + tint
     means = torch.einsum("nij,nj->ni", R, points) + t

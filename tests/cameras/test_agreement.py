@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from recon.cameras.agreement import compare, other_observation
 from recon.cameras.bundle import Bundle
-from recon.cameras.pose import rotation
 
 
 def scene(seed: int = 0, points: int = 200) -> tuple[Bundle, np.ndarray, np.ndarray, np.ndarray]:
@@ -14,7 +14,7 @@ def scene(seed: int = 0, points: int = 200) -> tuple[Bundle, np.ndarray, np.ndar
     K = np.tile(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), (3, 1, 1))
     T = np.tile(np.eye(4), (3, 1, 1))
     for v in (1, 2):
-        T[v, :3, :3], T[v, :3, 3] = rotation(np.array([0.0, 0.1 * v, 0.02])), [-0.5 * v, 0.1, 0.05]
+        T[v, :3, :3], T[v, :3, 3] = Rotation.from_rotvec([0.0, 0.1 * v, 0.02]).as_matrix(), [-0.5 * v, 0.1, 0.05]
     X = rng.uniform([-1.5, -1, 3], [1.5, 1, 6], (points, 3))
     view, point = np.repeat(np.arange(3), points), np.tile(np.arange(points), 3)
     local = np.einsum("oji,oj->oi", T[view, :3, :3], X[point] - T[view, :3, 3])
@@ -33,7 +33,7 @@ def test_exact_data_agree() -> None:
 def test_a_wrong_camera_and_a_wrong_depth_show() -> None:
     bundle, K, T, depth = scene()
     wrong = T.copy()
-    wrong[1, :3, :3] = wrong[1, :3, :3] @ rotation(np.array([0.0, np.radians(3), 0.0]))
+    wrong[1, :3, :3] = wrong[1, :3, :3] @ Rotation.from_rotvec([0.0, np.radians(3), 0.0]).as_matrix()
     assert compare(bundle, K, wrong, depth)[1]["pnp_rotation_degrees"] > 1
     off = depth * np.where(bundle.view == 0, 1.2, 1.0)
     assert compare(bundle, K, T, off)[0]["depth"] == pytest.approx(0.2, abs=1e-6)

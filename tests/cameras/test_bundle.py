@@ -3,15 +3,29 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
-from recon.cameras.adjustment import Rig, adjust, project
-from recon.cameras.bundle import solve_views
-from recon.cameras.pose import Matches, solve_pair
+from recon.cameras import bundle
+from recon.cameras.adjustment import Rig, System, adjust, companions, freedom, jacobians, project
+from recon.cameras.pairs import Solver, TwoViews
+from recon.cameras.pose import Matches
 from recon.cameras.tracks import Observations, build_tracks, triangulate
 from recon.evaluate import camera_centre_errors, rotation_error_degrees
 
 CENTRE = np.array([256.0, 192.0])
+
+
+def relative_poses(matches, priors):
+    """Of every pair, with the focal lengths that fit it best."""
+    lenses = lambda i, j: {"principal_a": CENTRE, "principal_b": CENTRE, "focal_a": priors[i], "focal_b": priors[j]}
+    pairs = {pair: TwoViews(kinds=(m,), **lenses(*pair)) for pair, m in matches.items()}
+    return {pair: p for pair, p in zip(pairs, Solver().solve(list(pairs.values())), strict=True) if p is not None}
+
+
+def solve_views(matches, principal, priors, **known):
+    """The bundle of matches alone."""
+    return bundle.solve_views(matches, relative_poses(matches, priors), principal, priors, **known)
 
 
 def ring(views, seed=0, step=12.0):
@@ -59,9 +73,9 @@ def test_known_cameras_are_recovered(seed, prior):
 
 def test_two_views_keep_what_their_pair_was_refined_to():
     matches, _ = scene(2, seed=1, step=15.0)
-    pair = solve_pair(matches[(0, 1)], CENTRE, CENTRE, 500.0, 500.0)
-    b = solve_views(matches, [CENTRE] * 2, [500.0] * 2, relative={(0, 1): pair})
-    assert pair is not None and b.K[0, 0, 0] == pytest.approx(pair.focal_a, rel=1e-9)
+    pair = relative_poses(matches, [500.0] * 2)[(0, 1)]
+    b = solve_views(matches, [CENTRE] * 2, [500.0] * 2)
+    assert b.K[0, 0, 0] == pytest.approx(pair.focal_a, rel=1e-9)
     assert rotation_error_degrees(np.linalg.inv(b.cam_to_world[1])[:3, :3], pair.R) < 1e-6
     assert len(b.points) > 100 and b.error.mean() < 1.0
 
@@ -85,7 +99,7 @@ def test_no_matches_place_nothing():
     b = solve_views({}, [CENTRE] * 3, [420.0] * 3)
     assert not b.placed.any() and len(b.points) == 0
     with pytest.raises(ValueError):
-        solve_views({(0, 3): Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))}, [CENTRE] * 3, [420.0] * 3)
+        bundle.solve_views({(0, 3): Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0))}, {}, [CENTRE] * 3, [420.0] * 3)
 
 
 def test_given_cameras_are_kept_exactly():
@@ -117,18 +131,70 @@ def test_tracks_join_and_never_hold_a_view_twice():
     assert np.bincount(t.point).max() == 3
 
 
+def test_one_given_pose_is_where_the_world_is():
+    matches, T = scene(4)
+    some = np.full((4, 4, 4), np.nan)
+    some[2] = T[2]
+    b = solve_views(matches, [CENTRE] * 4, [420.0] * 4, cam_to_world=some)
+    assert b.placed.all() and np.array_equal(b.cam_to_world[2], T[2]) and b.confidence[2] == 1
+    assert rotation_error_degrees(b.cam_to_world[0, :3, :3], T[0, :3, :3]) < 1
+
+
+def rig_of(T, focal=420.0):
+    W = torch.from_numpy(np.linalg.inv(T))
+    n = len(T)
+    wide = lambda row: torch.tensor([row] * n, dtype=torch.float64)
+    return Rig(R=W[:, :3, :3], t=W[:, :3, 3], focal=wide([focal, focal]), principal=wide(CENTRE.tolist()), log_scale=wide([0.0])[:, 0])
+
+
+def seen(rig, points):
+    """Every point in every view."""
+    n, count = len(rig.R), len(points)
+    view, point = torch.arange(n).repeat_interleave(count), torch.arange(count).repeat(n)
+    o = Observations(view=view, point=point, xy=torch.zeros(n * count, 2, dtype=torch.float64), count=count)
+    return Observations(view=view, point=point, xy=project(rig, points, o)[0], count=count)
+
+
 def test_triangulation_is_exact_without_noise():
     _, T = scene(4)
-    W = np.linalg.inv(T)
-    points = np.random.default_rng(0).uniform(-1, 1, (20, 3)) + [0, 0, 5]
-    rig = Rig(R=W[:, :3, :3], t=W[:, :3, 3], focal=np.full((4, 2), 420.0), principal=np.tile(CENTRE, (4, 1)), log_scale=np.zeros(4))
-    o = Observations(view=np.repeat(np.arange(4), 20), point=np.tile(np.arange(20), 4), xy=np.zeros((80, 2)), count=20)
-    o = Observations(view=o.view, point=o.point, xy=project(rig, points, o)[0], count=20)
+    rig = rig_of(T)
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (20, 3)) + [0, 0, 5])
+    o = seen(rig, points)
     found, angle = triangulate(o, rig.focal_now, rig.principal, rig.R, rig.t)
-    assert np.allclose(found, points) and angle.min() > 0.1
-    start = points + np.random.default_rng(1).normal(size=points.shape) * 0.02
-    moved, found = adjust(rig, start, o, free=np.array([False, True, True, True]), focal_free=np.ones(4, bool), sigma=1e3, rounds=40)
-    assert np.abs(project(moved, found, o)[0] - o.xy).max() < 1e-2
+    assert torch.allclose(found, points) and angle.min() > 0.1
+    start = points + torch.from_numpy(np.random.default_rng(1).normal(size=points.shape) * 0.02)
+    free = torch.tensor([False, True, True, True])
+    moved, found = adjust(rig, start, o, free=free, focal_free=torch.ones(4, dtype=torch.bool), sigma=1e3, rounds=40)
+    assert (project(moved, found, o)[0] - o.xy).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_step_of_the_reduced_system_is_that_of_the_whole_one(shared):
+    """Points eliminated and blocks gathered from pairs of observations, against the dense normal equations."""
+    _, T = scene(4)
+    rig = rig_of(T, 430.0)
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (9, 3)) + [0, 0, 5])
+    o = seen(rig_of(T), points)
+    o = o.take(torch.arange(len(o.view)) % 5 != 0)
+    free, focal_free = torch.tensor([False, True, True, True]), torch.tensor([True, True, False, True])
+    f = freedom(o, free, focal_free, shared=shared, sigma=0.35)
+    damping = 1e-3
+    dc, dp = System(rig, points, o, f, companions(o), 1.0).step(damping)
+    Jc, Jp, r = jacobians(rig, points, o, 1.0)
+    J = torch.zeros(len(o.view), 2, f.count + 1 + 27, dtype=torch.float64)
+    for k in range(len(o.view)):
+        for c in range(7):
+            J[k, :, f.column[7 * o.view[k] + c]] += Jc[k, :, c]
+        J[k, :, f.count + 1 + 3 * o.point[k] : f.count + 4 + 3 * o.point[k]] = Jp[k]
+    J = torch.cat([J[..., : f.count], J[..., f.count + 1 :]], 2).flatten(0, 1)
+    H, g = J.T @ J, J.T @ r.flatten()
+    for v in (0, 1, 3):  # the prior of each free focal
+        at = f.column[7 * v + 6]
+        H[at, at] += f.prior[v]
+        g[at] += f.prior[v] * rig.log_scale[v]
+    x = torch.linalg.solve(H + damping * torch.diag(H.diagonal()), -g)
+    torch.testing.assert_close(dp, x[f.count :].unflatten(0, (-1, 3)), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(dc.flatten(), torch.cat([x[: f.count], x.new_zeros(1)])[f.column], rtol=1e-4, atol=1e-7)
 
 
 def test_eight_views_are_quick():

@@ -49,7 +49,9 @@ def test_two_photos_to_files(tmp_path, capsys, sample_photos):
     out = tmp_path / "out"
     assert json.loads((out / "report.json").read_text()) == record and captured.err == ""
     names = {"scene.ply", "scene.points.ply", "scene.glb", "colmap", "scene.npz", "contact_sheet.png"}
-    assert {p.name for p in out.iterdir()} == names | {"report.json"} and {os.path.basename(p) for p in record["files"]} == names
+    assert {p.name for p in out.iterdir()} == names | {"report.json", ".recon"}
+    written = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p.name != ".recon"}
+    assert written == {os.path.relpath(p, out) for p in record["files"]}
     assert [v["placed_by"] for v in record["views"]] == ["matches", "matches"] and min(v["confidence"] for v in record["views"]) > 0.8
     assert record["warnings"] == [] and record["tracks"] > 200 and 0 < record["median_track_error_px"] < 1
     assert set(record["seconds"]) >= {"imports", "photos", "weights", "matches", "cameras", "files", "total"}

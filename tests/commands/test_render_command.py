@@ -60,7 +60,7 @@ def test_path_of_a_file(scene_file: Path, tmp_path: Path) -> None:
         (["--frames", "0"], 2, "wanted at least 1"),
         (["--orbit", "--spiral"], 2, "not allowed with"),
         (["-o", "out.avi"], 1, "pictures go to"),
-        (["-o", "one.png"], 1, "holds one picture and there are 120"),
+        (["-o", "one.png", "--frames", "3"], 1, "holds one picture and 3 were asked for"),
         (["--input-cameras"], 1, "no placed cameras"),
         (["--wobble"], 1, "use orbit"),
         (["--quiet", "--backend", "cuda"], 1, "on cuda"),

@@ -18,8 +18,8 @@ def test_the_networks_are_those_that_can_be_trained() -> None:
     [
         (["--minutes", "1", "--network", "other"], "invalid choice: 'other'"),
         (["--minutes", "1", "--sides", "224", "0"], "--sides is 0; wanted above 0"),
-        (["--minutes", "1", "--only-gaussians"], "name them with --begin-from"),
-        (["--minutes", "1", "--only-gaussians", "--begin-from", "w.safetensors", "--network", "recon-mvs"], "needs weights of recon-small"),
+        (["--minutes", "1", "--only-gaussians", "--network", "recon-mvs"], "to go on from: --network recon-mvs --begin-from FILE"),
+        (["--minutes", "1", "--only-gaussians", "--begin-from", "w.safetensors"], "needs weights of recon-mvs"),
         (["--minutes", "1", "--begin-from", "absent.safetensors", "--device", "cpu"], "no weights file absent.safetensors"),
     ],
 )

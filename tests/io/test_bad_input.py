@@ -271,29 +271,31 @@ def test_damaged_colmap(views, tmp_path, ending):
     io.load(tmp_path / name)
 
 
-def test_distorted_lenses_are_refused(views, tmp_path):
+def test_lenses_that_bend_nothing_are_pinholes(views, tmp_path):
     io.save(views(with_tracks=True), tmp_path / "colmap")
     file = tmp_path / "colmap" / "sparse" / "0" / "cameras.txt"
-    file.write_text("1 OPENCV 128 96 100 102 64 48 0.1 0 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
-    assert "image_undistorter" in refused(tmp_path / "colmap")
     file.write_text("1 OPENCV 128 96 100 102 64 48 0 0 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
-    assert io.load(tmp_path / "colmap").cameras.K[:, 0, 0].tolist() == [100, 110, 120]
+    cameras = io.load(tmp_path / "colmap").cameras
+    assert cameras.K[:, 0, 0].tolist() == [100, 110, 120] and cameras.lenses == ()
+    file.write_text("1 OPENCV 128 96 100 102 64 48 0 nan 0 0\n2 SIMPLE_RADIAL 128 96 110 66 46 0\n3 PINHOLE 128 96 120 122 68 44\n")
+    assert "known are" in refused(tmp_path / "colmap")
 
 
 @pytest.mark.parametrize("name", ["a.ply", "a.spz", "a.sog", "a.glb", "a.npz", "a.obj", "a.usdz", "a.compressed.ply", "a.splat"])
 def test_a_failed_save_leaves_the_old_file(splats, tmp_path, name, monkeypatch):
     if name == "a.usdz":
         pytest.importorskip("pxr", reason="usd-core is not installed")
-    scene = splats(50)
-    (tmp_path / name).write_bytes(b"old")
+    scene, options = splats(50), {"kind": "points"} if name == "a.obj" else {}
+    io.save(splats(3), tmp_path / name, **options)
+    old = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def full(*args: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(FileError, match="No space left"):
-        io.save(scene, tmp_path / name, **({"kind": "points"} if name == "a.obj" else {}))
-    assert (tmp_path / name).read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == [name]
+        io.save(scene, tmp_path / name, **options)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
 
 
 def test_a_full_disk(tmp_path):

@@ -105,11 +105,11 @@ def test_commands(splats, tmp_path, capsys):
     capsys.readouterr()
     assert main(["inspect", str(tmp_path / "b.spz"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["gaussians"]["count"] == 50
-    assert main(["inspect", str(tmp_path / "a.ply")]) == 0 and "nothing is wrong" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "a.ply")]) == 0 and "nothing was found wrong among: " in capsys.readouterr().out
     for call, code in (
         (["convert", str(tmp_path / "a.ply")], 2), (["convert", str(tmp_path / "a.ply"), "x.foo"], 2),
         (["convert", str(tmp_path / "none.ply"), "x.spz"], 1), (["inspect", str(tmp_path / "none.ply")], 1),
-        (["convert", str(tmp_path / "a.ply"), str(tmp_path / "no" / "b.ply")], 1),
+        (["convert", str(tmp_path / "a.ply"), str(tmp_path / "b.spz" / "c.ply")], 1),
     ):  # fmt: skip
         assert main(call) == code
         assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -131,10 +131,10 @@ def test_folders_are_sorted_as_people_count(tmp_path):
     (tmp_path / ".hidden.png").write_text("x")
     (tmp_path / "below").mkdir()
     save(tmp_path / "below" / "c.png", smooth(64, 64))
-    assert [Path(name).name for _, name in find_photos(tmp_path)] == ["a_1.png", "b_9.png", "b_10.png"]
-    assert [Path(name).name for _, name in find_photos(str(tmp_path / "b_*.png"))] == ["b_9.png", "b_10.png"]
+    assert [Path(file.path).name for file in find_photos(tmp_path)] == ["a_1.png", "b_9.png", "b_10.png"]
+    assert [Path(file.path).name for file in find_photos(str(tmp_path / "b_*.png"))] == ["b_9.png", "b_10.png"]
     given = [tmp_path / "b_10.png", tmp_path / "a_1.png"]
-    assert [p for p, _ in find_photos(given)] == given
+    assert [Path(file.path) for file in find_photos(given)] == given
 
 
 def test_a_zip_archive_and_names_met_twice(tmp_path):

@@ -40,7 +40,7 @@ def test_mp4(tmp_path: Path, ffmpeg: bool, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("shutil.which", lambda name: None)
     video.write(pictures(5), tmp_path / "a.mp4", fps=10)
     frames = read_video(tmp_path / "a.mp4")
-    assert len(frames) == 5 and [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+    assert len(frames) == 5 and {p.name for p in tmp_path.iterdir()} == {"a.mp4", ".recon"}
     for got, wanted in zip(frames, pictures(5), strict=True):
         assert np.abs(got.astype(int) - wanted).mean() < 8
 
@@ -53,7 +53,9 @@ def test_gif_png_and_folder(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), next(pictures(1)))
     files = video.write(pictures(3), tmp_path / "frames")
     assert (
-        [f.name for f in files] == ["frame_0000.png", "frame_0001.png", "frame_0002.png"] == sorted(f.name for f in (tmp_path / "frames").iterdir())
+        [f.name for f in files]
+        == ["frame_0000.png", "frame_0001.png", "frame_0002.png"]
+        == sorted(f.name for f in (tmp_path / "frames").glob("[!.]*"))
     )
     assert np.array_equal(np.asarray(Image.open(files[2])), list(pictures(3))[2])
 
@@ -69,7 +71,7 @@ def test_wrong_targets_are_told(tmp_path: Path) -> None:
     for name, options, message in (
         ("a.avi", {}, "cannot be written: pictures go to .mp4"),
         ("a.mp4", {"width": 63}, "even sides, got 63 x 48"),
-        ("a.png", {"frames": 3}, "holds one picture and there are 3"),
+        ("a.png", {"frames": 3}, "holds one picture and 3 were asked for"),
     ):
         with pytest.raises(ReconError, match=message):
             video.check_target(tmp_path / name, **({"width": 64, "height": 48, "frames": 1} | options))

@@ -48,7 +48,7 @@ def depth_of(K: Tensor, cam_to_scene: Tensor) -> Tensor:  # [H, W]
     return depth.reshape(HEIGHT, WIDTH)
 
 
-def pairwise_scene(views: int, *, noise: float, seed: int, kind: str = "complete") -> tuple[PairPoints, Tensor, Tensor, Tensor]:
+def pairwise_scene(views: int, *, noise: float, seed: int, kind: str = "all") -> tuple[PairPoints, Tensor, Tensor, Tensor]:
     """Pairs in scales of their own, noise relative to the depth; K [V, 3, 3], cam_to_world [V, 4, 4] and depth [V, H, W], the truth."""
     generator = torch.Generator().manual_seed(seed)
     K, T, first = cameras(views, generator)

@@ -46,7 +46,7 @@ def test_eight_views_are_recovered():
     assert confidence.min() >= 1
 
 
-@pytest.mark.parametrize(("kind", "views"), [("complete", 2), ("window", 6), ("reference", 4)])
+@pytest.mark.parametrize(("kind", "views"), [("all", 2), ("sequence", 6), ("reference", 4)])
 def test_the_closed_form_alone(kind, views):
     pairs, K, T, _ = pairwise_scene(views, noise=0.002, seed=1, kind=kind)
     rotation, centre, focal = errors(align(pairs, unknown(views)), K, T)
@@ -83,9 +83,9 @@ def test_pairs_that_do_not_join_all_views():
 
 
 def test_graphs():
-    assert pair_graph(1, "complete") == [(0, 0)]
-    assert len(pair_graph(5, "complete")) == 20
+    assert pair_graph(1, "auto") == [(0, 0)]
+    assert len(pair_graph(5, "auto")) == 20
     assert set(pair_graph(4, "reference")) == {(0, 1), (1, 0), (0, 2), (2, 0), (0, 3), (3, 0)}
-    assert max(abs(i - j) for i, j in pair_graph(9, "window")) == 3
-    with pytest.raises(ReconError, match="unknown pairs 'all'; one of: complete, window, reference"):
-        pair_graph(3, "all")  # type: ignore[arg-type]
+    assert max(abs(i - j) for i, j in pair_graph(9, "sequence")) == 3
+    with pytest.raises(ReconError, match="unknown pairs 'star'; one of: auto, all, sequence, reference"):
+        pair_graph(3, "star")  # type: ignore[arg-type]

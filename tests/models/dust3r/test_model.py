@@ -54,9 +54,9 @@ def test_three_photos_with_given_cameras(sample_photos):
     T = torch.eye(4).expand(3, 4, 4).clone()
     T[1, 0, 3] = 0.5
     T[2] = torch.nan
-    scene = recon.reconstruct(images, model=net, cameras=recon.Cameras(K=K, cam_to_world=T, width=width, height=height), metric=True)
+    scene = recon.reconstruct(images, model=net, cameras=recon.Cameras(K=K, cam_to_world=T, width=width, height=height))
     assert torch.allclose(scene.cameras.K, K, atol=1e-4) and torch.allclose(scene.cameras.cam_to_world[:2], T[:2])
-    assert scene.cameras.placed_by == ("given", "given", "pointmap") and scene.metric
+    assert scene.cameras.placed_by == ("given", "given", "pointmap") and not scene.metric
     with pytest.raises(recon.ReconError, match="unknown alignment 'fast'; one of: optimise, closed-form"):
         net(images, alignment="fast")
 

@@ -146,8 +146,8 @@ def given_cameras(images) -> recon.Cameras:
 def test_photos_with_cameras_to_gaussians(net, count, sample_photos):
     images = load_images([*sample_photos, sample_photos[0]][:count], long_side=96)
     cameras = given_cameras(images)
-    scene = net(images, cameras=cameras, near=2.0, far=40.0, metric=True)
-    assert torch.equal(scene.cameras.K, cameras.K) and set(scene.cameras.placed_by) == {"given"} and scene.metric
+    scene = net(images, cameras=cameras, near=2.0, far=40.0)
+    assert torch.equal(scene.cameras.K, cameras.K) and set(scene.cameras.placed_by) == {"given"}
     assert scene.gaussians.sh.shape[1:] == (4, 3) and scene.gaussians.means.isfinite().all()
     assert len(scene.gaussians) == int(network_grid(images, 64, 16).mask.sum())
     low, high = scene.report["depth_range"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from recon.models.recon_small.matches import coarse_matches, match_views, refine
+from recon.models.recon_small.matches import Described, coarse_matches, match_views, refine
 
 
 def field(channels, height, width, dx=0.0, dy=0.0, seed=0):
@@ -25,13 +25,15 @@ def test_chunks_do_not_change_the_answer(monkeypatch):
         torch.testing.assert_close(x, y)
     s = a.T @ b
     assert (s.argmax(1)[whole[0]] == whole[1]).all() and (s.argmax(0)[whole[1]] == whole[0]).all()
+    torch.testing.assert_close((s * 20.0).softmax(1)[whole[0], whole[1]], whole[2])
+    torch.testing.assert_close((s * 20.0).softmax(0)[whole[0], whole[1]], whole[3])
 
 
 def test_refine_finds_the_cell():
     fine = field(48, 20, 24)
     at = torch.tensor([[5, 6], [12, 9], [20, 15]])
     query = fine[:, at[:, 1], at[:, 0]].T
-    cell, mass = refine(query, fine, at - 3, 40.0)
+    cell, mass = refine(query, fine.flatten(1).T, 24, at - 3, 40.0)
     assert (cell - at).abs().max() < 0.1
     assert (mass > 0).all() and (mass <= 1.0001).all()
 
@@ -48,9 +50,9 @@ def test_a_shift_in_pixels_is_found(dx, dy):
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         return F.normalize((waves[:, 0, None, None] * x + waves[:, 1, None, None] * y + phase[:, None, None]).cos(), dim=0)
 
-    xa, xb, confidence = match_views(
-        descriptors(8, 0, 0), descriptors(8, dx, dy), descriptors(4, 0, 0), descriptors(4, dx, dy), torch.tensor([40.0, 40.0, 60.0])
-    )
+    every = torch.ones(height // 8, width // 8, dtype=torch.bool)
+    a, b = (Described(coarse=descriptors(8, *by), fine=descriptors(4, *by), cells=every) for by in ((0, 0), (dx, dy)))
+    xa, xb, confidence = match_views(a, b, torch.tensor([40.0, 40.0]))
     assert len(xa) > 50
     assert (xb - xa - torch.tensor([dx, dy])).norm(dim=1).median() < 1.5  # a third of a fine cell: the temperature was not trained here
     assert ((confidence >= 0) & (confidence <= 1)).all()
@@ -60,7 +62,10 @@ def test_masked_cells_and_tiny_views():
     coarse, fine, scales = field(16, 8, 8), field(16, 16, 16), torch.tensor([20.0, 20.0])
     inside = torch.zeros(8, 8, dtype=torch.bool)
     inside[:4] = True
-    xa, _, _ = match_views(coarse, coarse, fine, fine, scales, cells_a=inside, cells_b=inside)
-    assert len(xa) and (xa[:, 1] < 32).all()
-    assert len(match_views(coarse, coarse, fine, fine, scales, cells_a=inside & False)[0]) == 0
-    assert len(match_views(coarse[:, :2, :2], coarse[:, :2, :2], fine[:, :4, :4], fine[:, :4, :4], scales)[0]) == 0
+    upper, nothing = (Described(coarse=coarse, fine=fine, cells=cells) for cells in (inside, inside & False))
+    xa, _, _ = match_views(upper, upper, scales)
+    middle = xa[: len(xa) // 2]  # cells of a; the rest are places within them
+    assert len(middle) and (middle[:, 1] < 32).all()
+    assert len(match_views(nothing, nothing, scales)[0]) == 0
+    tiny = Described(coarse=coarse[:, :2, :2], fine=fine[:, :4, :4], cells=inside[:2, :2])
+    assert len(match_views(tiny, tiny, scales)[0]) == 0

@@ -1,0 +1,77 @@
+"""Contains the placing of one view on points that are known: PnP (PoseLib), and its neighbours' relative poses at the scale the points ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recon.cameras.pose import RelativePose
+
+ITERATIONS = 1000
+LEAST_INLIERS, LEAST_SHARE = 8, 0.15  # of the points seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """A view to be placed."""
+
+    xyz: np.ndarray  # [n, 3] world
+    xy: np.ndarray  # [n, 2] pixels
+    focal: np.ndarray  # [2]
+    principal: np.ndarray  # [2]
+    threshold: float  # expected error, pixels
+    neighbours: list[tuple[RelativePose, np.ndarray, np.ndarray]]  # relative pose from a placed view, and that view's R and t
+
+    def camera(self) -> dict:
+        """The lens as PoseLib takes it."""
+        return {"model": "PINHOLE", "width": 1, "height": 1, "params": [*self.focal, *self.principal]}
+
+    def errors(self, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Reprojection errors [n] in pixels, infinite behind the camera."""
+        p = self.xyz @ R.T + t
+        e = np.linalg.norm(self.focal * p[:, :2] / np.maximum(p[:, 2:], 1e-9) + self.principal - self.xy, axis=1)
+        return np.where(p[:, 2] > 1e-9, e, np.inf)
+
+
+def place_view(task: Placement) -> tuple[np.ndarray, np.ndarray] | None:
+    """R [3, 3] and t [3], world to camera, that most points agree with; None when too few do."""
+    best, best_score = None, -np.inf
+    for start in _hypotheses(task):
+        R, t = _polish(task, start)
+        error = task.errors(R, t) / task.threshold
+        inliers = int((error < 4).sum())
+        score = inliers - np.log1p(np.minimum(error, 4.0) ** 2).mean()
+        if inliers >= max(LEAST_INLIERS, LEAST_SHARE * len(error)) and score > best_score:
+            best, best_score = (R, t), score
+    return best
+
+
+def _hypotheses(task: Placement) -> list:
+    """Candidate poses: PnP, and each neighbour's relative pose at three scales."""
+    import poselib
+
+    search = {"max_reproj_error": 4 * task.threshold, "max_iterations": ITERATIONS, "min_iterations": ITERATIONS // 10}
+    pose, _ = poselib.estimate_absolute_pose(task.xy, task.xyz, task.camera(), search, {})
+    out = [pose] if np.isfinite(np.array(pose.R)).all() and np.isfinite(np.array(pose.t)).all() else []
+    n = (task.xy - task.principal) / task.focal
+    for p, R_q, t_q in task.neighbours:
+        R = p.R @ R_q
+        base = task.xyz @ R.T + p.R @ t_q  # plus scale * p.t
+        lead = p.t[:2] - n * p.t[2]
+        scale = -(lead * (base[:, :2] - n * base[:, 2:])).sum(1) / np.maximum((lead**2).sum(1), 1e-12)
+        scale = scale[scale > 0]
+        for k in np.quantile(scale, (0.3, 0.5, 0.7)) if len(scale) >= 3 else ():
+            guess = poselib.CameraPose()
+            guess.R, guess.t = R, p.R @ t_q + k * p.t
+            out.append(guess)
+    return out
+
+
+def _polish(task: Placement, pose) -> tuple[np.ndarray, np.ndarray]:
+    """The pose refined on all the points under three shrinking robust losses."""
+    import poselib
+
+    for width in (8.0, 4.0, 2.0):
+        pose, _ = poselib.refine_absolute_pose(task.xy, task.xyz, pose, task.camera(), {"loss_type": "CAUCHY", "loss_scale": width * task.threshold})
+    return np.array(pose.R), np.array(pose.t)
