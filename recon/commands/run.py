@@ -79,7 +79,7 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
         images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
         plan = plan_work(len(images), args.pairs, pick_device(args.device))
         refuse_too_large(plan, free_gibibytes(pick_device(args.device)))
-        if len(images) > 1 and not args.quiet:
+        if len(images) > 1 and not (args.quiet or args.json):
             print(plan.line(), file=sys.stderr)
         cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
         inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]

@@ -18,8 +18,8 @@ MAX_JSON_BYTES = 256 << 20
 
 
 def fault(path: str | Path, text: str) -> FileError:
-    """The error of a file that cannot be used; raise it."""
-    return FileError(f"{path}: {text}")
+    """The error of a file that cannot be used; raise it. What a file's own names hold that cannot be printed is told as ?."""
+    return FileError("".join(c if c.isprintable() else "?" for c in f"{path}: {text}"))
 
 
 @contextmanager

@@ -246,8 +246,8 @@ def test_a_text_file_called_jpg(tmp_path):
 
 def test_too_many_photos(tmp_path):
     path = save(tmp_path / "a.png", smooth(40, 40))
-    with pytest.raises(ReconError, match="101 photos were given, wanted at most 100"):
-        load_images([path] * 101)
+    with pytest.raises(ReconError, match="301 photos were given, wanted at most 300"):
+        load_images([path] * 301)
 
 
 @given(data=st.binary(max_size=300))
