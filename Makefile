@@ -19,7 +19,7 @@ demo: $(BIN)/.installed
 	$(BIN)/recon demo -o out
 
 test: $(BIN)/.installed-dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 check: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

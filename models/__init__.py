@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,29 +14,22 @@ if TYPE_CHECKING:
     from recon.models.spec import ModelSpec
 
 DEFAULT = "recon-small"
+AUTO = "auto"  # the model that the weights belong to
+FAMILIES = {  # folder -> names in its entries.py
+    "recon_small": (DEFAULT,),
+    "dust3r": ("dust3r-224-linear", "dust3r-512-linear", "dust3r-512-dpt", "mast3r-metric"),
+    "mvsplat": ("mvsplat-re10k", "mvsplat-acid"),
+    "triplane_gaussian": ("triplane-gaussian",),
+}
 
 
-def _recon_small() -> ModelSpec:
-    from recon.models.recon_small.model import ReconSmallModel
-    from recon.models.recon_small.network import ReconSmallParams
-    from recon.models.spec import ModelSpec, Weights
-
-    return ModelSpec(
-        name=DEFAULT,
-        family="pointmap",
-        build=ReconSmallModel,
-        params=ReconSmallParams(),
-        weights=Weights(file="recon-small.safetensors"),
-        licence="as this project; trained on procedural scenes only",
-        commercial=True,
-        needs_cameras=False,
-        gives_gaussians=True,
-        metric=False,
-        summary="1 to 20 photos without cameras to pointmaps, cameras and Gaussians; 20 M parameters",
-    )
+def _entry(family: str, name: str) -> ModelSpec:
+    return import_module(f"recon.models.{family}.entries").ENTRIES[name]
 
 
-MODELS = {DEFAULT: _recon_small}  # name -> function that makes the ModelSpec
+MODELS: dict[str, Callable[[], ModelSpec]] = {  # name -> function that gives the ModelSpec
+    name: partial(_entry, family, name) for family, names in FAMILIES.items() for name in names
+}
 
 
 def model_spec(name: str) -> ModelSpec:
@@ -46,25 +41,65 @@ def model_spec(name: str) -> ModelSpec:
     return MODELS[name]()
 
 
-def load_model(name: str = DEFAULT, *, weights: str | Path | None = None, device: str | None = None, params: Any = None) -> nn.Module:
+def detect(weights: str | Path) -> str:
+    """The name of the model that a checkpoint file, folder or hub id belongs to, by its keys; ReconError for one that is known to no model."""
+    from recon.models.checkpoints import read_checkpoint
+    from recon.models.loading import candidates, locate
+    from recon.weights import WeightsError
+
+    path = locate(weights)
+    checkpoint = read_checkpoint(path)
+    names = candidates(checkpoint, [make() for make in MODELS.values()])
+    if not names:
+        raise WeightsError(f"{path} belongs to no model here; its first keys: {', '.join(list(checkpoint.entries)[:3])}")
+    return names[0]
+
+
+def load_model(
+    name: str = DEFAULT, *, weights: str | Path | None = None, device: str | None = None, params: Any = None, fast: bool = True
+) -> nn.Module:
     """The network with its weights, in evaluation mode: `.forward` takes tensors, calling it takes Images and gives a Scene.
 
-    `weights`: a file (safetensors or a torch state dict) instead of the default ones, or "random" for an untrained network;
-    `params`: other sizes than the default ones. Raises ReconError for an unknown model, weights that are absent or of another network.
+    `name`: of `list_models()`, or "auto" for the model that `weights` belong to. `weights`: a file (.safetensors, .pth, .ckpt), a folder, a hub id
+    ("owner/name", "owner/name@revision") instead of the default ones, or "random" for an untrained network; `params`: other sizes than the default
+    ones or the file's; `fast`: on a GPU, networks that can take 16-bit weights and record their runs (CUDA graphs). Raises ReconError for an
+    unknown model, weights that are absent or of another network.
     """
     import torch
 
-    from recon.weights import load_into
+    from recon.errors import ReconError
+    from recon.models.layers.acceleration import Accelerated
+    from recon.models.loading import load_network
 
-    entry = model_spec(name)
-    net = entry.build(params or entry.params)
-    if weights != "random":
-        load_into(net, entry.weights.path() if weights is None else weights)
-    return net.eval().requires_grad_(False).to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    if name == AUTO:
+        if weights in (None, "random"):
+            raise ReconError(f"model 'auto' is told by the weights: give weights=PATH, or one of: {', '.join(MODELS)}")
+        name = detect(weights)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    net = load_network(model_spec(name), weights, params).eval().requires_grad_(False).to(place)
+    if fast and place.type == "cuda" and isinstance(net, Accelerated):
+        net.accelerate()
+    return net
+
+
+def fingerprint(name: str, weights: str | Path | None) -> str | dict[str, str]:
+    """Which weights these are, for a report: their file and its sha256 (of a folder, the largest file's), or "random"."""
+    import hashlib
+
+    from recon.models.loading import locate
+
+    if weights == "random":
+        return "random"
+    path = model_spec(name).weights.path() if weights is None else locate(weights)
+    path = max(path.iterdir(), key=lambda file: file.stat().st_size) if path.is_dir() else path
+    with open(path, "rb") as stream:
+        return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def list_models() -> list[dict[str, Any]]:
-    """One record a model: name, family, needs_cameras, gives_gaussians, metric, licence, commercial, summary, params."""
-    keys = ("name", "family", "needs_cameras", "gives_gaussians", "metric", "licence", "commercial", "summary")
+    """One record a model: what a user must know of it before loading it, and its sizes as `params`."""
+    from dataclasses import asdict
+
+    keys = ("name", "family", "inputs", "outputs", "parameters", "needs_cameras", "gives_gaussians", "metric", "licence", "commercial", "summary")
     entries = [make() for make in MODELS.values()]
     return [{key: getattr(e, key) for key in keys} | {"params": asdict(e.params)} for e in entries]

@@ -27,6 +27,14 @@ def invert_rigid(T: Tensor) -> Tensor:  # [..., 4, 4] -> [..., 4, 4]
     return torch.cat([top, T[..., 3:, :]], -2)
 
 
+def invert_K(K: Tensor) -> Tensor:  # [..., 3, 3] -> [..., 3, 3]
+    """The inverse of lenses, which are upper triangular with a last row of 0, 0, 1."""
+    fx, fy, skew, cx, cy = K[..., 0, 0], K[..., 1, 1], K[..., 0, 1], K[..., 0, 2], K[..., 1, 2]
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    rows = [1 / fx, -skew / (fx * fy), (skew * cy / fy - cx) / fx, zero, 1 / fy, -cy / fy, zero, zero, one]
+    return torch.stack(rows, -1).reshape(K.shape)
+
+
 def transform(T: Tensor, points: Tensor) -> Tensor:  # [..., 4, 4], [..., N, 3] -> [..., N, 3]
     """Points moved by T."""
     return points @ T[..., :3, :3].transpose(-1, -2) + T[..., None, :3, 3]

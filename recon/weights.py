@@ -5,7 +5,6 @@ A weights file is untrusted input: safetensors, or a torch file read with weight
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from collections.abc import Mapping
@@ -136,21 +135,4 @@ def packaged(name: str) -> Path:
     path = assets_folder() / "weights" / name
     if not path.is_file():
         raise WeightsError(f"the default weights are absent: no file {path}; give weights=PATH, or take a checkout that holds assets/weights/")
-    return path
-
-
-def from_hub(hub_id: str, file: str, revision: str, sha256: str) -> Path:
-    """Path of a published file, downloaded once at a fixed revision and checked; WeightsError when that fails."""
-    try:
-        from huggingface_hub import hf_hub_download  # pyright: ignore[reportMissingImports] (optional)
-    except ImportError as error:
-        raise WeightsError(f"downloading {hub_id} needs huggingface_hub: pip install huggingface_hub; or give weights=PATH") from error
-    try:
-        path = Path(hf_hub_download(hub_id, file, revision=revision))
-    except Exception as error:  # the library raises a dozen kinds, all of them meaning "not downloaded"
-        raise WeightsError(f"{hub_id}/{file} could not be downloaded: {error}") from error
-    with open(path, "rb") as stream:
-        got = hashlib.file_digest(stream, "sha256").hexdigest()
-    if got != sha256:
-        raise WeightsError(f"{path}: sha256 is {got}, wanted {sha256}")
     return path

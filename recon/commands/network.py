@@ -7,8 +7,8 @@ import argparse
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """--model, --weights, --device, --matches, --pairs, --place, --surfaces, --resolution and --seed, as recon.reconstruct takes them."""
-    parser.add_argument("--model", default="recon-small", help="a name of `recon models` (default: %(default)s)")
-    parser.add_argument("--weights", help="a weights file instead of the default one, or `random`")
+    parser.add_argument("--model", default="recon-small", help="a name of `recon models`, or `auto`: what the weights are of (default: %(default)s)")
+    parser.add_argument("--weights", help="a file, a folder or a hub id (owner/name) instead of the default weights, or `random`")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda when there is one)")
     parser.add_argument("--matches", choices=("both", "own", "sift", "none"), default="both", help="what places the views (default: both)")
     parser.add_argument("--pairs", choices=("auto", "all", "sequence"), default="auto", help="which photos are matched (default: auto)")

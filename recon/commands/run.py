@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -188,13 +187,9 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
     from importlib.metadata import version
 
     import recon
-    from recon.models import MODELS
+    from recon.models import fingerprint
 
-    weights = args.weights
-    if weights != "random":
-        path = Path(weights) if weights else MODELS[args.model]().weights.path()
-        with open(path, "rb") as stream:
-            weights = {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    weights = fingerprint(args.model, args.weights)
     options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, "weights": weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}

@@ -72,11 +72,16 @@ def check_photos(images: Images) -> None:
 
 def refuse_strangers(scene: Scene) -> None:
     """Raises ReconError when matches hold not one of several views: nothing says that the photos show one scene."""
-    if len(scene) > 1 and not {"matches", "given"} & set(scene.cameras.placed_by):
+    if len(scene) > 1 and matched(scene) and not {"matches", "given"} & set(scene.cameras.placed_by):
         raise ReconError(
             f"no two of the {len(scene)} photos share reliable matches: they show different scenes, too different views of one, or surfaces "
             "without texture; matches=\"none\" places them roughly, by the network alone"
         )
+
+
+def matched(scene: Scene) -> bool:
+    """Whether the cameras were sought from matches; some networks place all views by their pointmaps and say so in the report."""
+    return scene.report.get("cameras_from") != "pointmaps"
 
 
 def photo_warnings(images: Images) -> list[str]:
@@ -122,7 +127,7 @@ def scene_warnings(scene: Scene) -> list[str]:
     for name, by, confidence in zip(names, cameras.placed_by, cameras.confidence.tolist(), strict=True):
         if by == "unplaced":
             lines.append(f"{name} could not be placed: it shares too little with the other photos")
-        elif by == "pointmap":
+        elif by == "pointmap" and matched(scene):
             lines.append(f"{name} shares no reliable matches with the other photos: placed roughly, by the network alone")
         elif confidence < LEAST_CONFIDENCE:
             lines.append(f"{name} is placed with a confidence of only {confidence:.2f}")

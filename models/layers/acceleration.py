@@ -1,0 +1,108 @@
+"""Contains what makes networks fast on a GPU: matrices of 16 bits, constants that stay there, and recorded runs (CUDA graphs)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+WARM_UP = 3  # runs before the recording, in which libraries choose and load their kernels
+LOGGER = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple, device: torch.device) -> Tensor:
+    """A tensor of numbers that is copied to its device once; nested tuples are rows. A copy within a recording would not be allowed."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
+
+
+def exact(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The module's value in float32 whatever autocast says: for last layers, whose outputs are exponents."""
+    with torch.autocast(x.device.type, enabled=False):
+        return module(x.float())
+
+
+def halve(net: nn.Module, half: torch.dtype, keep: tuple[str, ...]) -> None:
+    """Gives matrices and kernels 16-bit weights, but for the layers whose names end with one of `keep`. Run the network under autocast then."""
+    for name, module in net.named_modules():
+        if isinstance(module, MATRICES) and not name.endswith(keep):
+            module.to(half)
+
+
+class Accelerated(nn.Module):
+    """A network that can keep recordings of its functions; before `accelerate` it runs as any other."""
+
+    half: torch.dtype = torch.bfloat16
+    exact_layers: tuple[str, ...] = ()  # ends of the names of layers that stay in float32
+    recordings: dict[str, Recorded] | None = None
+
+    def accelerate(self) -> None:
+        """Takes 16-bit weights and records what runs from now on. For networks that lie on a GPU and are not trained."""
+        halve(self, self.half, self.exact_layers)
+        self.recordings = {}
+
+    def recorded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, or its recording under this name once the network is accelerated."""
+        return function if self.recordings is None else self.recordings.setdefault(name, Recorded(function))
+
+
+class Recorded:
+    """A function of tensors of a GPU, recorded once for each set of shapes and then replayed without the cost of launching its kernels.
+
+    What does not lie on a GPU, and what cannot be recorded, is run as it is. The result is a copy: it outlives the next call.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.recordings: dict[tuple, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Any] | None] = {}
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The function's value; `inputs` are tensors."""
+        if not inputs[0].is_cuda or torch.is_grad_enabled():
+            return self.function(*inputs)
+        key = tuple((tuple(x.shape), x.dtype) for x in inputs)
+        if key not in self.recordings:
+            self.recordings[key] = self._record(inputs)
+        recording = self.recordings[key]
+        if recording is None:
+            return self.function(*inputs)
+        graph, held, output = recording
+        for place, value in zip(held, inputs, strict=True):
+            place.copy_(value)
+        graph.replay()
+        return copied(output)
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...], Any] | None:
+        """A recording with the tensors that it reads and writes; None where it cannot be made."""
+        held = tuple(x.clone() for x in inputs)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self.function(*held)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                output = self.function(*held)
+        except RuntimeError as error:
+            LOGGER.warning("not recorded, runs slower: %s", str(error).splitlines()[0])
+            return None
+        return graph, held, output
+
+
+def copied(output: Any) -> Any:
+    """Nested tuples and lists of tensors, each tensor copied."""
+    if isinstance(output, Tensor):
+        return output.clone()
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return type(output)(*(copied(x) for x in output))
+    if isinstance(output, tuple | list):
+        return type(output)(copied(x) for x in output)
+    return output

@@ -1,0 +1,1 @@
+"""TriplaneGaussian: one photo of an object to Gaussians, by a point cloud and a triplane."""
