@@ -84,13 +84,22 @@ def load_model(
 
 def fingerprint(name: str, weights: str | Path | None) -> str | dict[str, str]:
     """Which weights these are, for a report: their file and its sha256 (of a folder, the largest file's), or "random"."""
-    import hashlib
-
     from recon.models.loading import locate
 
     if weights == "random":
         return "random"
-    path = model_spec(name).weights.path() if weights is None else locate(weights)
+    return _sum(model_spec(name).weights.path() if weights is None else locate(weights))
+
+
+def second_stage_fingerprint(name: str) -> dict[str, str] | None:
+    """The same of the network that a model runs after its own; None where there is none."""
+    second = model_spec(name).second_stage
+    return None if second is None else _sum(second.path())
+
+
+def _sum(path: Path) -> dict[str, str]:
+    import hashlib
+
     path = max(path.iterdir(), key=lambda file: file.stat().st_size) if path.is_dir() else path
     with open(path, "rb") as stream:
         return {"file": path.name, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}

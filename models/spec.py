@@ -86,4 +86,5 @@ class ModelSpec:
     outputs: str  # what it gives, in words
     parameters: int
     published: Published | None = None  # None: only this project's own files
+    second_stage: Weights | None = None  # of another network that it runs after its own
     summary: str = ""

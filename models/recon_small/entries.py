@@ -16,9 +16,10 @@ ENTRIES = {
         needs_cameras=False,
         gives_gaussians=True,
         metric=False,
-        inputs="1 to 20 photos",
+        inputs="1 to 300 photos",
         outputs="cameras, pointmaps, Gaussians, tracks",
         parameters=20_048_354,
-        summary="the default: 1 to 20 photos without cameras, on a laptop",
+        second_stage=Weights(file="recon-mvs.safetensors"),
+        summary="the default: photos without cameras, on a laptop; what two of them see is swept by recon-mvs",
     )
 }

@@ -187,12 +187,14 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
     from importlib.metadata import version
 
     import recon
-    from recon.models import fingerprint
+    from recon.models import fingerprint, second_stage_fingerprint
 
-    weights = fingerprint(args.model, args.weights)
+    weights = {"weights": fingerprint(args.model, args.weights)}
+    if args.surfaces == "sweep" and (second := second_stage_fingerprint(args.model)):
+        weights["sweep_weights"] = second
     options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
-    return {"options": options, "weights": weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
+    return {"options": options, **weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 
 
 def _lines(record: dict[str, Any]) -> list[str]:
