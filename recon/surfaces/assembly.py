@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recon.scene import Images
 
 RIM = 2  # pixels
-UNSURE = 0.15  # expected relative error from which on a pixel is left out
+UNSURE = 0.2  # expected relative error from which on a pixel is left out
 
 
 def assemble(
