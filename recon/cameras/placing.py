@@ -13,6 +13,7 @@ from recon.cameras.bundle import Bundle, common_focal, solve_views
 from recon.cameras.focal_from_shape import PAIR_LIMIT, SeenPair, lens_shift
 from recon.cameras.pairing import Pair
 from recon.cameras.pairs import Solver, TwoViews
+from recon.cameras.panorama import panorama
 from recon.cameras.pose import Matches, RelativePose
 from recon.cameras.sight import Sight
 from recon.photos.moves import principal_points
@@ -50,6 +51,10 @@ def place(
         for (i, j), kinds in found.items()
         if sum(map(len, kinds)) >= 8
     }  # fmt: skip
+    if cam_to_world is None:
+        stationary = panorama({pair: v.every for pair, v in views.items()}, centre, prior, known, THRESHOLD_PX)
+        if stationary is not None:
+            return stationary, 0.0
     solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed, device=device)
     if len(views) > 1:  # the bundle refines what the pairs only begin
         solver = replace(solver, coarse_limit=300, refine_limit=800)

@@ -74,6 +74,14 @@ def test_two_photos_to_files(tmp_path, capsys, sample_photos):
 
 
 @pytest.mark.weights
+def test_the_demo_takes_the_cameras_of_its_photos(tmp_path, capsys):
+    assert main(["demo", "-o", str(tmp_path / "out"), "--formats", "ply", "--json", "--resolution", "256"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [v["placed_by"] for v in record["views"]] == ["given", "given"] and record["warnings"] == []
+    assert np.allclose(np.array(record["views"][1]["cam_to_world"])[:3, 3], [0.16, 0, 0]) and not record["metric"]
+
+
+@pytest.mark.weights
 def test_equal_seeds_give_equal_scenes(tmp_path, sample_photos):
     import torch
 
