@@ -51,14 +51,18 @@ def project(points: Tensor, K: Tensor, world_to_cam: Tensor | None = None) -> tu
     return (local / safe[..., None] @ K.transpose(-1, -2))[..., :2], z
 
 
+def unproject_at(xy: Tensor, depth: Tensor, K: Tensor) -> Tensor:  # [..., N, 2], [..., N], [..., 3, 3] -> [..., N, 3]
+    """Points in camera axes of pixels with depth (z)."""
+    y = (xy[..., 1] - K[..., 1, 2, None]) / K[..., 1, 1, None]
+    x = (xy[..., 0] - K[..., 0, 2, None] - K[..., 0, 1, None] * y) / K[..., 0, 0, None]
+    return torch.stack([x, y, torch.ones_like(x)], -1) * depth[..., None]
+
+
 def unproject(depth: Tensor, K: Tensor, cam_to_world: Tensor | None = None) -> Tensor:
     """Points [..., H, W, 3] of depth maps (z) [..., H, W]; in camera axes without cam_to_world [..., 4, 4]. K [..., 3, 3]."""
     height, width = depth.shape[-2:]
     xy = pixel_grid(height, width, device=depth.device, dtype=depth.dtype).reshape(-1, 2)
-    fx, fy, skew = K[..., 0, 0, None], K[..., 1, 1, None], K[..., 0, 1, None]
-    y = (xy[:, 1] - K[..., 1, 2, None]) / fy
-    x = (xy[:, 0] - K[..., 0, 2, None] - skew * y) / fx
-    points = torch.stack([x, y, torch.ones_like(x)], -1) * depth.flatten(-2)[..., None]
+    points = unproject_at(xy, depth.flatten(-2), K)
     if cam_to_world is not None:
         points = transform(cam_to_world, points)
     return points.reshape(*points.shape[:-2], height, width, 3)

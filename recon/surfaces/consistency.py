@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recon.geometry import invert_rigid, pixel_grid, project, unproject
+from recon.geometry import invert_rigid, pixel_grid, project, unproject, unproject_at
 
 REPROJECTION_PX, DEPTH_TOLERANCE = 1.5, 0.01  # what agrees: Yao et al., MVSNet, 2018, section 4.2
 
@@ -23,13 +23,6 @@ class Agreement:
     agrees: Tensor  # [..., h, w] bool
     xy: Tensor  # [..., h, w, 2] where they lie in the other view
     depth: Tensor  # [..., h, w] what the other view says of their depth, in their own view
-
-
-def unproject_at(xy: Tensor, depth: Tensor, K: Tensor) -> Tensor:  # [..., n, 2], [..., n], [..., 3, 3] -> [..., n, 3]
-    """Points in camera axes of pixels with depth."""
-    y = (xy[..., 1] - K[..., 1, 2, None]) / K[..., 1, 1, None]
-    x = (xy[..., 0] - K[..., 0, 2, None] - K[..., 0, 1, None] * y) / K[..., 0, 0, None]
-    return torch.stack([x, y, torch.ones_like(x)], -1) * depth[..., None]
 
 
 def sample(maps: Tensor, xy: Tensor, mode: str, padding: str = "zeros") -> Tensor:  # [..., c, h, w], [..., h', w', 2] -> [..., c, h', w']

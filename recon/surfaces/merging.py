@@ -67,13 +67,12 @@ def contradicted(depth: Tensor, seen: Tensor, K: Tensor, cam_to_world: Tensor, p
     points = unproject(depth, K, cam_to_world)
     surface = torch.where(seen, depth, 0)
     out = torch.zeros_like(seen)
-    size = depth.new_tensor([depth.shape[2], depth.shape[1]])
+    shape = depth.shape[1:]
     for a, others in enumerate(partners):
         for b in others:
-            xy, z = project(points[a].reshape(-1, 3), K[b], invert_rigid(cam_to_world[b]))
-            grid = (xy / size * 2 - 1).reshape(1, *depth.shape[1:], 2)
-            there = F.grid_sample(surface[b][None, None], grid, align_corners=False, mode="nearest")[0, 0]
-            out[a] |= (z.reshape(there.shape) > 0) & (z.reshape(there.shape) < (1 - SAME_DEPTH) * there)
+            xy, z = (x.unflatten(0, shape) for x in project(points[a].flatten(0, 1), K[b], invert_rigid(cam_to_world[b])))
+            there = sample(surface[b][None], xy, "nearest")[0]
+            out[a] |= (z > 0) & (z < (1 - SAME_DEPTH) * there)
     return out & ~seen
 
 
