@@ -6,7 +6,7 @@ Self-calibration of stationary cameras, IJCV 1997).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ FACTORS = np.exp(np.linspace(-0.9, 0.9, 61))  # of the prior focal lengths that 
 LEAST_MATCHES = 30
 TYPICAL_PX, WORST_PX = 2.0, 4.0  # thresholds within which the median match of the typical, of every pair must fall
 ROUNDS = 4  # of the fit to the better half
+LOOKED_AT, HOPELESS = 6, 4.0  # pairs that a scene is first judged by; so many times off at the best step, no finer step can mend it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +59,20 @@ def panorama(
         return None
     few = {pair: m.best(400) for pair, m in pairs.items()}
 
-    def off(factor: float) -> np.ndarray:
+    def off(factor: float, some: Collection[Pair]) -> np.ndarray:
         f = np.where(known, focal, focal * factor)
-        return np.array([np.median(turn(m, f[i], f[j], principal[i], principal[j]).off) for (i, j), m in few.items()])
+        return np.array([np.median(turn(few[i, j], f[i], f[j], principal[i], principal[j]).off) for i, j in some])
 
+    largest = sorted(few, key=lambda pair: -len(pairs[pair]))[:LOOKED_AT]  # nearly every scene has parallax, and these tell it at once
     factors = np.ones(1) if known.all() else FACTORS
-    cost = [float(np.median(off(s))) for s in factors]
+    cost = [float(np.median(off(s, largest))) for s in factors]
+    if min(cost) > HOPELESS * TYPICAL_PX * threshold_px:
+        return None
     best = float(factors[int(np.argmin(cost))])
     for span in () if known.all() else (0.03, 0.005, 0.001):  # between the steps of the sweep
         near = best * np.exp(np.linspace(-span, span, 13))
-        best = float(near[int(np.argmin([np.mean(np.minimum(off(s), WORST_PX * threshold_px)) for s in near]))])
-    medians = off(best)
+        best = float(near[int(np.argmin([np.mean(np.minimum(off(s, few), WORST_PX * threshold_px)) for s in near]))])
+    medians = off(best, few)
     if np.median(medians) > TYPICAL_PX * threshold_px or medians.max() > WORST_PX * threshold_px:
         return None
     f = np.where(known, focal, focal * best)
