@@ -85,7 +85,5 @@ def draw_once(device: torch.device, task: Task, inputs: Inputs, options: RenderO
         if pairs <= room:
             return picture, flags
         if pairs > MAX_ROOM:
-            raise ReconError(
-                f"{task.count:,} Gaussians touch {pairs:,} tiles of a picture of {task.width} x {task.height}, at most {MAX_ROOM:,} fit"
-            )
+            raise ReconError(f"{task.count:,} Gaussians touch {pairs:,} tiles of a picture of {task.width} x {task.height}, at most {MAX_ROOM:,} fit")
         room = min(MAX_ROOM, pairs + pairs // 16)

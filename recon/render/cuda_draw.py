@@ -26,6 +26,7 @@ BLEND_ROWS = 2  # pixels of a thread that blends
 SMALL_SORT = 600_000  # elements up to which smaller blocks sort faster, for there are more of them
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits
+LEAST_ROOM = 2**16
 SPLATS_AT_ONCE = 2**23  # of a group of cameras that is drawn together: bounds the memory
 RECORD_WORDS = {"gaussian": 8, "surfel": 16}
 STATUS_WORDS = 4  # int64: see Status in cuda/render_common.cuh
@@ -84,7 +85,7 @@ class Task:
     @property
     def first_room(self) -> int:
         """Room for a group's pairs to begin with: real scenes need 2 to 6 a Gaussian."""
-        return min(MAX_ROOM, max(self.group * max(4 * self.count, 8 * self.columns * self.rows), 2**16))
+        return min(MAX_ROOM, max(self.group * max(4 * self.count, 8 * self.columns * self.rows), LEAST_ROOM))
 
 
 class Buffers:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon.render.cuda_draw import MAX_ROOM, STATUS_WORDS, Buffers, Launch, Task, device_launch, draw
+from recon.render import cuda_draw
+from recon.render.cuda_draw import MAX_ROOM, STATUS_WORDS, Buffers, Task, device_launch, draw
 from recon.render.cuda_table import Inputs, empty_picture, fill_table, table_words
 from recon.render.options import RenderOptions
 from recon.scene import Rendering
@@ -22,7 +24,6 @@ from recon.scene import Rendering
 MOST_PLANS, MOST_SEEN = 8, 256
 MEMORY_SHARE = 4  # plans hold at most this part of a device's memory
 CALLS_AHEAD = 8  # that the host may be ahead of the GPU
-LEAST_ROOM = 2**16  # pairs
 
 log = logging.getLogger(__name__)
 Key = tuple[int, Task]
@@ -33,37 +34,51 @@ def read_status(status: np.ndarray) -> tuple[int, int]:
     return int(status[:, 0].max()), int(np.bitwise_or.reduce(status[:, 2] >> 32))
 
 
+def page_locked(*size: int) -> Tensor:
+    """Zeros (int64) in main memory that a GPU copies from and to while the host goes on."""
+    return torch.zeros(*size, dtype=torch.int64, pin_memory=True)
+
+
+def captured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Does `work` once and makes a CUDA graph of it: the graph's launch in the current stream."""
+    graph, side, current = torch.cuda.CUDAGraph(), torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        work()  # loads what is loaded lazily
+        side.synchronize()
+        graph.capture_begin(capture_error_mode="thread_local")  # other threads may do as they like
+        try:
+            work()
+        finally:
+            graph.capture_end()
+    current.wait_stream(side)
+    return graph.replay
+
+
 class Plan:
     """One graph with its memory; made with the call that asks for it, whose tensors it does not keep."""
 
-    def __init__(self, device: torch.device, task: Task, room: int, inputs: Inputs, options: RenderOptions, launch: Launch | None = None) -> None:
+    def __init__(self, device: torch.device, task: Task, room: int, inputs: Inputs, options: RenderOptions) -> None:
         self.task, self.device, self.room = task, device, room
         self.retired = False
         self._lock = threading.Lock()
-        launch = launch or device_launch(device.index or 0)
+        launch = device_launch(device.index or 0)
         with torch.inference_mode(False), torch.no_grad():  # tensors of inference mode could not be written to outside of it
             words = table_words(task.views)
             self._buffers = Buffers(task, room, device)
             self._table = torch.empty(words, dtype=torch.int64, device=device)
-            self._status = torch.zeros(max(1, len(task.groups)), STATUS_WORDS, dtype=torch.int64, pin_memory=True)
+            self._status = page_locked(max(1, len(task.groups)), STATUS_WORDS)
             self._slots = [_Slot(words) for _ in range(CALLS_AHEAD)]
             self._calls = 0
             self._done, self._stream = torch.cuda.Event(), None
-            self._graph = torch.cuda.CUDAGraph()
-            scratch = empty_picture(task.views, task.height, task.width, task.extras, device)
+            scratch = empty_picture(task.views, task.height, task.width, task.extras, device)  # to draw to before it is captured
             self._bring(inputs, scratch, options)
-            side, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-            side.wait_stream(current)
-            with torch.cuda.stream(side):
-                draw(launch, task, self._buffers, self._table)  # loads what is loaded lazily
-                side.synchronize()
-                self._graph.capture_begin(capture_error_mode="thread_local")  # other threads may do as they like
-                try:
-                    draw(launch, task, self._buffers, self._table)
-                    self._status.copy_(self._buffers.status, non_blocking=True)
-                finally:
-                    self._graph.capture_end()
-            current.wait_stream(side)
+
+            def work() -> None:
+                draw(launch, task, self._buffers, self._table)
+                self._status.copy_(self._buffers.status, non_blocking=True)
+
+            self._replay = captured(work, device)
 
     @property
     def bytes_held(self) -> int:
@@ -89,7 +104,7 @@ class Plan:
             if self._stream is not None and self._stream != stream:
                 stream.wait_event(self._done)
             self._bring(inputs, picture, options)
-            self._graph.replay()
+            self._replay()
             self._done.record(stream)
             self._stream = stream
             if not wait:
@@ -117,7 +132,7 @@ class _Slot:
     """Page-locked memory that a table travels from, and when it has left."""
 
     def __init__(self, words: int) -> None:
-        self.words: Tensor = torch.zeros(words, dtype=torch.int64, pin_memory=True)
+        self.words = page_locked(words)
         self.copied = torch.cuda.Event()
 
 
@@ -157,7 +172,7 @@ class Plans:
                 self._give_up(key)
             if key not in self._pairs:
                 return None
-            room = min(MAX_ROOM, max(self._pairs[key] * 3 // 2, LEAST_ROOM))
+            room = min(MAX_ROOM, max(self._pairs[key] * 3 // 2, cuda_draw.LEAST_ROOM))
             if not self._make_space(device, Buffers.bytes_needed(task, room)):
                 return None
             try:
