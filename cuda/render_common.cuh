@@ -33,7 +33,7 @@ struct Call {
     const float *K, *T;      // [C, 3, 3], [C, 4, 4] camera to world
     const float* background;                        // [C, 3]
     float *color, *depth, *alpha, *median, *normal;  // [C, H, W, ...]; the last two with extras only
-    float near, far, radius_clip, scale_unit;
+    float near, far, radius_clip, unused;
 };
 
 // What a picture tells: zero at the start. The host reads pairs and flags, the kernels the rest.

@@ -1,7 +1,9 @@
 // How the kernels read a Gaussian: as five float tensors, or packed once a scene by recon/render/packed.py.
 //
 // Packed: chunks of 16 bytes, chunk c of Gaussian i at packed[c * N + i], so that a warp reads side by side:
-//   0: mean (3 floats), unused      1: quaternion (4 halves), scales * 1 / scale_unit (3 halves), opacity (half)      2...: the coefficients (halves)
+//   0: mean (3 floats), opacity (float)
+//   1: quaternion (64 bits: which part is the largest, positive and left out, and the others, 20 bits each), log2 of the scales (21 bits each)
+//   2...: the coefficients (halves)
 #pragma once
 
 struct Gaussian {
@@ -18,15 +20,29 @@ __device__ __forceinline__ float high_half(unsigned two) {
     return half_value(two >> 16);
 }
 
+__device__ __forceinline__ float4 unpack_quaternion(unsigned low, unsigned high) {
+    constexpr float STEP = 1.4142135623730951f / 1048575.f, LEAST = 0.70710678118654752f;
+    unsigned long long bits = low | ((unsigned long long)high << 32);
+    float a = (float)((unsigned)(bits >> 2) & 0xfffffu) * STEP - LEAST, b = (float)((unsigned)(bits >> 22) & 0xfffffu) * STEP - LEAST;
+    float c = (float)((unsigned)(bits >> 42) & 0xfffffu) * STEP - LEAST, d = sqrtf(fmaxf(1.f - a * a - b * b - c * c, 0.f));
+    unsigned largest = low & 3u;
+    float w = largest == 0 ? d : a, x = largest == 1 ? d : largest == 0 ? a : b, y = largest == 2 ? d : largest == 3 ? c : b;
+    return make_float4(w, x, y, largest == 3 ? d : c);
+}
+
+__device__ __forceinline__ float unpack_scale(unsigned steps) {
+    return steps ? exp2f((float)steps * (1.f / 32768.f) - 32.f) : 0.f;
+}
+
 template <bool PACKED>
 __device__ __forceinline__ Gaussian load_gaussian(const Call& c, int count, int i) {
     Gaussian g;
     if constexpr (PACKED) {
         uint4 a = c.packed[i], b = c.packed[(size_t)count + i];
         g.mean = make_float3(__uint_as_float(a.x), __uint_as_float(a.y), __uint_as_float(a.z));
-        g.quat = make_float4(low_half(b.x), high_half(b.x), low_half(b.y), high_half(b.y));
-        g.scale = make_float3(low_half(b.z) * c.scale_unit, high_half(b.z) * c.scale_unit, low_half(b.w) * c.scale_unit);
-        g.opacity = high_half(b.w);
+        g.quat = unpack_quaternion(b.x, b.y);
+        g.scale = make_float3(unpack_scale(b.z & 0x1fffffu), unpack_scale(b.z >> 21 | (b.w & 0x3ffu) << 11), unpack_scale(b.w >> 10 & 0x1fffffu));
+        g.opacity = __uint_as_float(a.w);
     } else {
         g.mean = make_float3(c.means[3 * (size_t)i], c.means[3 * (size_t)i + 1], c.means[3 * (size_t)i + 2]);
         g.scale = make_float3(c.scales[3 * (size_t)i], c.scales[3 * (size_t)i + 1], c.scales[3 * (size_t)i + 2]);

@@ -15,7 +15,7 @@ from recon.errors import ReconError
 from recon.render.options import RenderOptions
 from recon.scene import Cameras, Gaussians, Rendering
 
-WORDS = 16  # of 8 bytes: 14 addresses, 4 floats
+WORDS = 16  # of 8 bytes: 14 addresses, 3 floats and one unused
 CAMERA_FLOATS = 9 + 16 + 3  # K, cam_to_world, background
 
 
@@ -29,7 +29,6 @@ class Packed:
     """Gaussians as the kernels read them fastest (`recon.render.packed`)."""
 
     words: Tensor  # [chunks, N, 4] int32
-    scale_unit: float  # what stored scales are multiplied by
     bases: int
 
     def __len__(self) -> int:
@@ -80,8 +79,7 @@ def fill_table(table: np.ndarray, address: int, inputs: Inputs, picture: Renderi
         place += len(flat)
     outputs = (picture.color, picture.depth, picture.alpha, picture.median_depth, picture.normals)
     words[9:14] = [0 if x is None else x.data_ptr() for x in outputs]
-    unit = inputs.source.scale_unit if isinstance(inputs.source, Packed) else 1.0
-    floats[:4] = (options.near, options.far, options.radius_clip, unit)
+    floats[:3] = (options.near, options.far, options.radius_clip)
 
 
 def empty_picture(views: int, height: int, width: int, extras: bool, device: torch.device) -> Rendering:

@@ -65,13 +65,12 @@ def commands(package: Path, folder: str, name: str, work: Path) -> tuple[list[li
             compilers.append(["c++", *shared, "-fPIC", *found.extra_cflags, "-c", str(source), "-o", objects[-1]])
     libraries = [f"-L{cpp_extension.TORCH_LIB_PATH}", "-lc10", "-lc10_cuda", "-ltorch_cpu", "-ltorch_cuda", "-ltorch", "-ltorch_python"]
     cuda = f"-L{Path(nvcc).parent.parent / 'lib64'}"
-    return compilers, ["c++", "-shared", "-s", *objects, *libraries, cuda, "-lcudart", "-o", str(work / f"{name}.so")]
+    return compilers, ["c++", "-shared", "-fopenmp", "-s", *objects, *libraries, cuda, "-lcudart", "-o", str(work / f"{name}.so")]
 
 
 def build(package: Path, output: Path, seconds: float) -> bool:
     """Builds both extensions within the time, telling of each file how long it took; their libraries then lie in gsplat's folders."""
-    work, log = output / "higs_objects", (output / "higs_build.log").open("w")
-    work = Path("/tmp/higs_objects")
+    work, log = Path("/tmp/higs_objects"), (output / "higs_build.log").open("w")
     work.mkdir(exist_ok=True)
     begin, running, links = time.monotonic(), [], []
     for folder, name in FILES.items():

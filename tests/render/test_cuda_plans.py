@@ -84,6 +84,7 @@ def test_a_picture_keeps_its_values(plans: Plans) -> None:
 def test_a_graph_without_room_draws_right_and_is_made_anew(plans: Plans, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_draw, "LEAST_ROOM", 1)
     gaussians, cameras = small(0)
+    cameras = replace(cameras, K=cameras.K * torch.tensor([3.0, 3.0, 1.0])[:, None], width=120, height=90)
     far = replace(cameras, K=cameras.K * torch.tensor([0.01, 0.01, 1.0])[:, None])
     for _ in range(2):
         render_cuda(gaussians, far, RenderOptions(), plans=plans)
