@@ -1,6 +1,6 @@
 """Gaussians packed once a scene for the CUDA kernels: 128 bytes instead of 236 at degree 3, in chunks of 16 bytes (cuda/render_source.cuh).
 
-Positions and opacities stay float32, colours are half floats. Rotations are three of the quaternion's parts in 20 bits each and scales 21 bits of their
+Positions and opacities stay float32, colours are half floats. Rotations are three of the quaternion's parts in 20 bits each, scales 21 bits of their
 logarithm: with half floats needles would move by tenths of a pixel, and what shines through near splats would change by percents.
 """
 
