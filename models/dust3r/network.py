@@ -108,6 +108,10 @@ class Dust3r(Accelerated):
         make = LinearHead if params.head == "linear" else DenseHead
         self.head1, self.head2 = make(params), make(params)
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """Blocks and heads."""
+        return [*self.encoder, *self.decoder1, *self.decoder2, self.head1, self.head2]
+
     def encode(self, images: Tensor) -> Tensor:  # [B, 3, H, W] in -1..1, sides multiples of 16 -> [B, N, D]
         """Tokens of images, row by row."""
         x = self.patch_embed(images)

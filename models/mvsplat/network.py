@@ -74,6 +74,10 @@ class MVSplat(Accelerated):
             nn.Conv2d(depth.channels, 2 * depth.channels, 3, padding=1), nn.GELU(), nn.Conv2d(2 * depth.channels, 2, 3, padding=1)
         )
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """All but the sweep."""
+        return [self.backbone, self.cost_in, self.cost_net, self.plane_head, self.upsampler, self.refine_in, self.refine_net, self.gaussian_head]
+
     def coarse(self, features: Tensor, volume: Tensor, first: Tensor, step: Tensor, views: int) -> tuple[Tensor, Tensor]:
         """Inverse depth and its certainty, both [V B, 1, h, w], from the features [V B, C, h, w] and the cost volume [V B, D, h, w]."""
         joined = torch.cat([volume.to(features.dtype), features], 1)
