@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon.models.layers.acceleration import exact
+from recon.models.layers.acceleration import exact_pointwise
 
 
 @dataclass(frozen=True)
@@ -83,4 +83,4 @@ class DptHead(nn.Module):
         *most, last = self.head
         for layer in most:
             path = layer(path)
-        return exact(last, path)
+        return exact_pointwise(last, path)

@@ -48,6 +48,7 @@ class MVSplat(Accelerated):
     """Images with cameras to Gaussians (see the module's figure)."""
 
     half = torch.float16  # inverse depth needs its digits, and every map is normalised
+    any_size = False  # two U-Nets of different sizes run the same code
     exact_layers = ("depth_head.2",)  # inverse depth: digits count
 
     def __init__(self, params: MVSplatParams = MVSplatParams()) -> None:
