@@ -53,7 +53,7 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:  # [B, F, H, W] -> [B, F, 2H, 2W]
         x = x if level is None else x + self.skip(level)
-        return self.out(self.twice(self.unit(x)))
+        return self.twice(self.out(self.unit(x)))  # as the paper's interpolation before a 1 x 1 convolution, at a quarter of its cost
 
 
 class DptHead(nn.Module):
@@ -80,7 +80,6 @@ class DptHead(nn.Module):
         path = self.fusion[3](levels[3])[:, :, : levels[2].shape[2], : levels[2].shape[3]]  # odd grids: the coarsest map was rounded up
         for i in (2, 1, 0):
             path = self.fusion[i](path, levels[i])
-        *most, last = self.head
-        for layer in most:
-            path = layer(path)
-        return exact_pointwise(last, path)
+        last = self.head[-1]
+        assert isinstance(last, nn.Conv2d), last
+        return exact_pointwise(last, self.head[:-1](path))
