@@ -45,7 +45,8 @@ class Encoder(nn.Module):
         self.layer3 = nn.Sequential(ConvBlock(96, 128, 1), ConvBlock(128, 128, 1))
         self.conv2 = nn.Conv2d(128, out, 1)
         for name, values in (("mean", MEAN), ("std", STD)):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+            # no weights hold them: real values also where the module is built without memory (the meta device)
+            self.register_buffer(name, torch.tensor(values, device="cpu")[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W] 0..1 -> [N, C, H / 4, W / 4]
         normal = (images - self.mean) / self.std
