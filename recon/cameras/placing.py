@@ -55,7 +55,7 @@ def place(
         stationary = panorama({pair: v.every for pair, v in views.items()}, centre, prior, known, THRESHOLD_PX)
         if stationary is not None:
             return stationary, 0.0
-    solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed, device=device)
+    solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed)
     if len(views) > 1:  # the bundle refines what the pairs only begin
         solver = replace(solver, coarse_limit=300, refine_limit=800)
     stage("poses of pairs")
