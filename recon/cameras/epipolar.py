@@ -211,5 +211,6 @@ def cost(p: Poses, q: Problems, owner: Tensor | None = None) -> Tensor:  # -> [B
 
     owner = torch.arange(len(p.t)) if owner is None else owner
     out = np.empty(len(owner))
-    on_all_cores(cost_rows, len(owner), *_arrays(q, owner), q.threshold, CLIP, *(np.ascontiguousarray(x.numpy()) for x in (p.R, p.t, p.log_focal)), out)
+    poses = (np.ascontiguousarray(x.numpy()) for x in (p.R, p.t, p.log_focal))
+    on_all_cores(cost_rows, len(owner), *_arrays(q, owner), q.threshold, CLIP, *poses, out)
     return torch.from_numpy(out) + prior_cost(p, q, owner)
