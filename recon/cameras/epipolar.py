@@ -7,13 +7,13 @@ x_b ~ K_b (R x_a + t). Nothing here is differentiable.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from recon.cameras.cores import on_all_cores
 
 CLIP = math.log1p(16.0)  # cost of a match that is no match: four thresholds away and beyond
 PRIOR_WEIGHT = 0.006  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
@@ -153,9 +153,8 @@ def refine(p: Poses, q: Problems, owner: Tensor | None = None) -> Poses:
     R, t, log_focal = (x.numpy().copy("C") for x in (p.R, p.t, p.log_focal))
     prior = (q.share.sum(1) * PRIOR_WEIGHT / q.sigma**2).numpy()
     lenses = (np.ascontiguousarray(x.numpy()) for x in (q.log_prior, q.columns))
-    on_all_cores(
-        refine_rows, len(owner), *_arrays(q, owner), *lenses, prior, q.threshold, np.array(SCHEDULE), CONVERGED, R, t, log_focal
-    )
+    constants = q.threshold, np.array(SCHEDULE), CONVERGED
+    on_all_cores(refine_rows, len(owner), *_arrays(q, owner), *lenses, prior, *constants, R, t, log_focal, work=_work(q, owner))
     return Poses(R=torch.from_numpy(R), t=torch.from_numpy(t), log_focal=torch.from_numpy(log_focal))
 
 
@@ -164,12 +163,8 @@ def _arrays(q: Problems, owner: Tensor) -> tuple[np.ndarray, ...]:
     return q.a.numpy(), q.b.numpy(), np.ascontiguousarray(q.share.numpy()), owner.numpy()
 
 
-def on_all_cores(rows: Callable[..., None], count: int, *arguments) -> None:
-    """rows(first, last, *arguments) over so many rows, in shares that come one after the other to each core."""
-    cores = torch.get_num_threads()
-    edges = np.unique(np.linspace(0, count, 4 * cores + 1 if cores > 1 else 2).astype(int))
-    with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(lambda k: rows(int(edges[k]), int(edges[k + 1]), *arguments), range(len(edges) - 1)))
+def _work(q: Problems, owner: Tensor) -> int:
+    return len(owner) * q.share.shape[1]
 
 
 def rays(p: Poses, q: Problems) -> tuple[Tensor, Tensor]:  # -> [B, 3, N] twice
@@ -212,5 +207,5 @@ def cost(p: Poses, q: Problems, owner: Tensor | None = None) -> Tensor:  # -> [B
     owner = torch.arange(len(p.t)) if owner is None else owner
     out = np.empty(len(owner))
     poses = (np.ascontiguousarray(x.numpy()) for x in (p.R, p.t, p.log_focal))
-    on_all_cores(cost_rows, len(owner), *_arrays(q, owner), q.threshold, CLIP, *poses, out)
+    on_all_cores(cost_rows, len(owner), *_arrays(q, owner), q.threshold, CLIP, *poses, out, work=_work(q, owner))
     return torch.from_numpy(out) + prior_cost(p, q, owner)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from recon.cameras.bundle import Bundle, common_focal, solve_views
 from recon.cameras.focal_from_shape import PAIR_LIMIT, SeenPair, lens_shift
@@ -29,7 +28,7 @@ FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are
 
 def place(
     images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
-    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Bundle, float]:  # fmt: skip
     """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite.
 
@@ -73,7 +72,7 @@ def place(
     stage("bundle")
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
-    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, device=device, **options), width
+    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, **options), width
 
 
 def solved(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose] | None = None) -> dict[Pair, RelativePose]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from recon.cameras.bundle import Bundle
 from recon.cameras.depth_scale import depth_scales
@@ -38,7 +37,7 @@ class Placed:
 
 def solve(
     images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None, *, guess: bool = False, seed: int = 0,
-    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Placed, Bundle | None]:  # fmt: skip
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one.
 
@@ -58,7 +57,7 @@ def solve(
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle, focal_width = None, 0.0
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device, stage=stage)
+        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, stage=stage)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
