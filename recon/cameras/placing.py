@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 THRESHOLD_PX = 0.5  # expected error of a match on the match grid
 POLISH_SIGMA = 0.5  # of the prior where it has moved to the lens that shape, matches and prior agree on
 SWEEP_SUPPORT = 30  # inliers of a pair below which its shape says nothing
+SURE, SETTLED = 0.3, 0.1  # confidence of a pair that is not searched anew where its focal lengths change by so little, in logs
 FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are solved with what these agree on
 
 
@@ -68,7 +69,7 @@ def place(
         stage("poses of pairs again")
         agreed = np.where(known, prior, common_focal(relative, prior, shared=shared))
         fixed = {(i, j): replace(v, focal_a=agreed[i], focal_b=agreed[j], known_a=True, known_b=True) for (i, j), v in views.items()}
-        relative = solved(solver, fixed, relative)
+        relative = settled(solver, fixed, relative)
     stage("bundle")
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
@@ -79,6 +80,18 @@ def solved(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, Rela
     """The relative poses of the pairs that have one."""
     starts = [g.start if (g := (guesses or {}).get(pair)) is not None else None for pair in views]
     return {pair: p for pair, p in zip(views, solver.solve(list(views.values()), guesses=starts), strict=True) if p is not None}
+
+
+def settled(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose]) -> dict[Pair, RelativePose]:
+    """The relative poses at known focal lengths: of sure guesses with nearly those refined, the others searched for anew."""
+    near = [pair for pair, g in guesses.items() if g.confidence > SURE and _apart(views[pair], g) < SETTLED]
+    refined = solver.polish([views[pair] for pair in near], [guesses[pair].start for pair in near])
+    return solved(solver, {pair: v for pair, v in views.items() if pair not in near}, guesses) | dict(zip(near, refined, strict=True))
+
+
+def _apart(pair: TwoViews, pose: RelativePose) -> float:
+    """How far the focal lengths of a pose are from the pair's, in logs."""
+    return max(abs(np.log(pose.focal_a / pair.focal_a)), abs(np.log(pose.focal_b / pair.focal_b)))
 
 
 def surest(relative: dict[Pair, RelativePose], limit: int) -> list[Pair]:
