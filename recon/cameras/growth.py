@@ -173,7 +173,8 @@ def _place_round(s: Growing, tracks: Observations, relative, o: Options, failed:
         mine = rows[tracks.view[rows] == v]
         neighbours = [(relative[(int(q), v)], s.rig.R[q].numpy(), s.rig.t[q].numpy()) for q in placed if (int(q), v) in relative]
         xyz, xy = s.points[tracks.point[mine]].numpy(), tracks.xy[mine].numpy()
-        return place_view(Placement(xyz=xyz, xy=xy, focal=focal[v], principal=s.rig.principal[v].numpy(), threshold=o.threshold, neighbours=neighbours))
+        lens = {"focal": focal[v], "principal": s.rig.principal[v].numpy()}
+        return place_view(Placement(xyz=xyz, xy=xy, **lens, threshold=o.threshold, neighbours=neighbours))
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         while waiting and not found:
