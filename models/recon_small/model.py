@@ -80,7 +80,7 @@ class ReconSmallModel(ReconSmall):
             found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
         guess, stage = place == "all" or matches == "none", lambda name: tell(name, 0.55)
-        placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, stage=stage)
+        placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, ordered=pairs == "sequence", stage=stage)
         witnesses = agreement(sight, fine, placed, bundle)
         placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(

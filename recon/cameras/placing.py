@@ -10,6 +10,7 @@ import numpy as np
 
 from recon.cameras.bundle import Bundle, common_focal, solve_views
 from recon.cameras.focal_from_shape import PAIR_LIMIT, SeenPair, lens_shift
+from recon.cameras.order import in_order
 from recon.cameras.pairing import Pair
 from recon.cameras.pairs import Solver, TwoViews
 from recon.cameras.panorama import panorama
@@ -29,11 +30,11 @@ FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are
 
 def place(
     images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
-    stage: Callable[[str], None] = lambda name: None,
+    ordered: bool = False, stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Bundle, float]:  # fmt: skip
     """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite.
 
-    `stage` is told what begins.
+    Views that are `ordered` are frames of which neighbours see the same things. `stage` is told what begins.
     """
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
@@ -70,6 +71,8 @@ def place(
         agreed = np.where(known, prior, common_focal(relative, prior, shared=shared))
         fixed = {(i, j): replace(v, focal_a=agreed[i], focal_b=agreed[j], known_a=True, known_b=True) for (i, j), v in views.items()}
         relative = settled(solver, fixed, relative)
+    if ordered:
+        relative = in_order(relative, len(sight.focal))
     stage("bundle")
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}

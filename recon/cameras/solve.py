@@ -37,12 +37,13 @@ class Placed:
 
 def solve(
     images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None, *, guess: bool = False, seed: int = 0,
-    stage: Callable[[str], None] = lambda name: None,
+    ordered: bool = False, stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Placed, Bundle | None]:  # fmt: skip
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one.
 
     Of more than two views those that nothing holds are "unplaced", with the network's pose for what it is worth, unless a `guess` is wanted.
-    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`; `stage` is told what begins.
+    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`; views that are `ordered` are
+    frames of which neighbours see the same things; `stage` is told what begins.
     """
     V = len(images.rgb)
     K_given, T_given = given_cameras(cameras, images, fine)
@@ -57,7 +58,7 @@ def solve(
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle, focal_width = None, 0.0
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, stage=stage)
+        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, ordered=ordered, stage=stage)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
