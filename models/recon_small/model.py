@@ -96,7 +96,7 @@ class ReconSmallModel(ReconSmall):
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
-        report = {"agreement": witnesses, "doubts": [*still_warnings(still, bars), *doubts]}
+        report = {"agreement": witnesses, "partners": list(placed.partners), "doubts": [*still_warnings(still, bars), *doubts]}
         scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
         tell("done", 1.0)
         return scene

@@ -31,10 +31,10 @@ FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are
 def place(
     images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
     ordered: bool = False, stage: Callable[[str], None] = lambda name: None,
-) -> tuple[Bundle, float]:  # fmt: skip
-    """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite.
+) -> tuple[Bundle, float, dict[Pair, RelativePose]]:  # fmt: skip
+    """Cameras and tracks from the matches, all in pixels of `images`, how open the log focals are left, and the poses of pairs.
 
-    Views that are `ordered` are frames of which neighbours see the same things. `stage` is told what begins.
+    K and poses are kept where finite. Views that are `ordered` are frames of which neighbours see the same things. `stage` is told what begins.
     """
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
@@ -55,7 +55,7 @@ def place(
     if cam_to_world is None:
         stationary = panorama({pair: v.every for pair, v in views.items()}, centre, prior, known, THRESHOLD_PX)
         if stationary is not None:
-            return stationary, 0.0
+            return stationary, 0.0, {}
     solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed)
     if len(views) > 1:  # the bundle refines what the pairs only begin
         solver = replace(solver, coarse_limit=300, refine_limit=800)
@@ -76,7 +76,7 @@ def place(
     stage("bundle")
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
-    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, **options), width
+    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, **options), width, relative
 
 
 def solved(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose] | None = None) -> dict[Pair, RelativePose]:
