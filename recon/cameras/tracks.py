@@ -47,6 +47,8 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
 
     End points of one view that fall in one cell of `merge_px` are one feature, at their mean. The surest matches of each pair are used.
     """
+    from recon.cameras.joining import joined
+
     limit = min(MATCH_LIMIT, ALL_MATCHES // max(len(matches), 1))
     ends_view, ends_xy, confidence = [], [], []
     for (i, j), m in matches.items():
@@ -65,20 +67,7 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
     share = np.bincount(feature)[:, None]
     place = np.stack([np.bincount(feature, xy[:, k]) for k in (0, 1)], 1) / share
     owner = view[first]
-    parent, seen = list(range(len(first))), [1 << int(v) for v in owner]
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
-        return k
-
-    for a, b in feature.reshape(-1, 2).tolist():
-        a, b = root(a), root(b)
-        if a != b and not seen[a] & seen[b]:
-            parent[b] = a
-            seen[a] |= seen[b]
-    roots = np.array([root(k) for k in range(len(first))])
+    roots = joined(feature.reshape(-1, 2), owner.astype(np.int64), int(view.max()) + 1)
     _, point, length = np.unique(roots, return_inverse=True, return_counts=True)
     point = point.reshape(-1)
     kept = length[point] >= 2
