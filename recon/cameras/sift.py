@@ -9,7 +9,7 @@ from recon.cameras.pose import Matches
 from recon.cameras.usable import filled
 
 LONG_SIDE = 1024
-BLOCK = 1024  # rows of the similarity at a time
+BLOCK = 512  # rows of the similarity at a time
 MOST_FEATURES = 8000  # the strongest; fewer cost accuracy where texture is faint
 
 
