@@ -57,12 +57,13 @@ def photos_of(folder: Path, count: int) -> list[Path]:
     return sorted(p for p in inner.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))[: count or None]
 
 
-def truth_of(folder: Path, count: int) -> np.ndarray | None:  # [V, 4, 4]
-    """The cameras of the first photos where they are known."""
+def truth_of(folder: Path, photos: list[Path]) -> np.ndarray | None:  # [V, 4, 4]
+    """The cameras of the photos where they are known."""
     if (folder / "truth.npz").is_file():
-        return np.load(folder / "truth.npz")["cam_to_world"][:count]
+        return np.load(folder / "truth.npz")["cam_to_world"][: len(photos)]
     if (folder / "cameras.json").is_file():
-        return np.array([r["T_world_from_cam"] for r in json.loads((folder / "cameras.json").read_text())[:count]], float)
+        known = {Path(r["image"]).name: r["T_world_from_cam"] for r in json.loads((folder / "cameras.json").read_text())}
+        return np.array([known[p.name] for p in photos], float)
     return None
 
 
@@ -101,7 +102,7 @@ def measure(row: Row, device: str) -> dict:
         out |= {"card": torch.cuda.get_device_name(device), "card_gigabytes": round(torch.cuda.max_memory_allocated(device) / 2**30, 2)}
     say("done\n")
     grid = load_images(photos[:1]).rgb.shape
-    return out | {"grid": f"{grid[2]}x{grid[1]}"} | accuracy(scene, truth_of(row.folder, len(photos)))
+    return out | {"grid": f"{grid[2]}x{grid[1]}"} | accuracy(scene, truth_of(row.folder, photos))
 
 
 def scene_of(photos: list[Path], net, pairs: str) -> tuple[Scene, dict[str, float]]:
