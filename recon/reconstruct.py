@@ -85,7 +85,7 @@ def reconstruct(
     given, offset = without_offset(placed_on(cameras, images, metric))
     if progress is not None:
         progress("weights", 0.0)
-    net = load_model(model, weights=weights, device=pick_device(device)) if isinstance(model, str) else model
+    net = load_model(model, weights=weights, device=pick_device(device), fast="once") if isinstance(model, str) else model
     import cv2
 
     cv2.setRNGSeed(seed % 2**31)  # RANSAC's draws; nothing else here is random
