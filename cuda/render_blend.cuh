@@ -1,15 +1,21 @@
 // One block a tile of 16 x 16 pixels, one warp 8 x (4 BLEND_ROWS) of them, one thread a column of BLEND_ROWS pixels 4 apart: splats front to back,
-// those that do not touch the warp's pixels skipped by a mask. Splats whose pairs had no room come last, each looked at by every tile.
+// AT_ONCE together as far as they do not depend on each other, those that do not touch 8 x 4 pixels skipped by a mask. Splats whose pairs had no room
+// come last, each looked at by every tile.
 #pragma once
 
 #ifndef BLEND_ROWS
-#define BLEND_ROWS 2
+#define BLEND_ROWS 1
 #endif
-constexpr int REGION = 4 * BLEND_ROWS, BLENDERS = BLOCK / BLEND_ROWS;  // rows of a warp's pixels; threads of a block
+#ifndef AT_ONCE
+#define AT_ONCE 2
+#endif
+constexpr int BLENDERS = BLOCK / BLEND_ROWS;                 // threads of a block
+constexpr int STRIP = 4, STRIPS = TILE / STRIP;              // rows of a strip, and strips of a tile
 
 struct Picture {
     const uint2* ranges;
-    const unsigned *listed, *order;  // splats tile by tile; all by depth
+    const unsigned *tile_order, *tile_counts;  // see ordered_tile; or none
+    const unsigned *listed, *order;            // splats tile by tile; all by depth
     const uint4* records;
     const unsigned* normals;
     const Call* call;
@@ -17,16 +23,16 @@ struct Picture {
     int count, first_view, width, height, columns, tiles;
 };
 
-// Which of the tile's regions of 8 x REGION pixels the outline touches: bit 2 * row + column.
+// Which of the tile's regions of 8 x 4 pixels the outline touches: bit STRIPS * column + strip.
 template <class Outline>
 __device__ __forceinline__ unsigned region_mask(const Outline& e, float x, float y) {
     unsigned mask = 0;
 #pragma unroll
-    for (int row = 0; row < TILE / REGION; row++) {
-        float top = y + REGION * row + 0.5f, left, right;
-        if (!strip_span(e, top, top + (REGION - 1), left, right)) continue;
-        if (left <= x + 7.5f && right >= x + 0.5f) mask |= 1u << (2 * row);
-        if (left <= x + 15.5f && right >= x + 8.5f) mask |= 2u << (2 * row);
+    for (int strip = 0; strip < STRIPS; strip++) {
+        float top = y + STRIP * strip + 0.5f, left, right;
+        if (!strip_span(e, top, top + (STRIP - 1), left, right)) continue;
+        if (left <= x + 7.5f && right >= x + 0.5f) mask |= 1u << strip;
+        if (left <= x + 15.5f && right >= x + 8.5f) mask |= 1u << (STRIPS + strip);
     }
     return mask;
 }
@@ -94,9 +100,12 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
         unsigned mask[BLENDERS];
     };
     SHARED(Shared, s);
-    int t = threadIdx.x, lane = t % 32, warp = t / 32, view = blockIdx.x / b.tiles, tile = blockIdx.x % b.tiles;
+    int t = threadIdx.x, lane = t % 32, warp = t / 32;
+    unsigned place = b.tile_order ? ordered_tile(b.tile_order, b.tile_counts, gridDim.x, blockIdx.x) : blockIdx.x;
+    int view = place / b.tiles, tile = place % b.tiles;
     int left = (tile % b.columns) * TILE, top = (tile / b.columns) * TILE;
-    int column = left + 8 * (warp & 1) + lane % 8, row = top + REGION * (warp >> 1) + lane / 8;
+    int column = left + 8 * (warp & 1) + lane % 8, row = top + STRIP * BLEND_ROWS * (warp >> 1) + lane / 8;
+    int region = STRIPS * (warp & 1) + BLEND_ROWS * (warp >> 1);  // bits of its masks
     float px = column + 0.5f, py = row + 0.5f;
     float light[BLEND_ROWS], least[BLEND_ROWS], red[BLEND_ROWS], green[BLEND_ROWS], blue[BLEND_ROWS], depth[BLEND_ROWS];
     float median[BLEND_ROWS], nx[BLEND_ROWS], ny[BLEND_ROWS], nz[BLEND_ROWS];
@@ -110,7 +119,7 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
     }
 
     // the tile's list, then all from the first splat whose pairs had no room
-    uint2 range = b.ranges[blockIdx.x];
+    uint2 range = b.ranges[place];
     unsigned long long cut = b.status->cut;
     unsigned from_list = range.y - range.x, rank = (unsigned)~cut, total = from_list + (cut ? b.status->visible - rank : 0u);
     auto splat_at = [&](unsigned k) { return k < from_list ? b.listed[range.x + k] : b.order[rank + (k - from_list)]; };
@@ -140,28 +149,40 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
         int held = min(total - base, (unsigned)BLENDERS);
         for (int group = 0; group < held; group += 32) {
             if (!__any_sync(FULL, alive)) break;
-            unsigned bits = __ballot_sync(FULL, (s.mask[group + lane] >> warp) & 1);
-            for (; bits; bits &= bits - 1) {
-                int j = group + __ffs(bits) - 1;
-                float power[BLEND_ROWS];
-                powers(s.splat[j], px, py, power);
+            unsigned mask = s.mask[group + lane] >> region, touching[BLEND_ROWS], bits = 0;
 #pragma unroll
-                for (int k = 0; k < BLEND_ROWS; k++) {
-                    if (power[k] < least[k]) continue;
-                    float share = fminf(power_of_two(power[k]), MAX_ALPHA), next = light[k] * (1.f - share);
-                    if (next <= MIN_TRANSMITTANCE) {
-                        alive--, least[k] = INFINITY;
-                        continue;
+            for (int k = 0; k < BLEND_ROWS; k++) touching[k] = __ballot_sync(FULL, (mask >> k) & 1), bits |= touching[k];
+            while (bits) {
+                int splats[AT_ONCE];
+                float share[AT_ONCE][BLEND_ROWS], power[AT_ONCE][BLEND_ROWS];
+                float4 color[AT_ONCE];
+#pragma unroll
+                for (int a = 0; a < AT_ONCE; a++, bits &= bits - 1) {
+                    splats[a] = bits ? __ffs(bits) - 1 : -1;
+                    int j = group + max(splats[a], 0);
+                    powers(s.splat[j], px, py, power[a]);
+                    color[a] = s.color[j];
+#pragma unroll
+                    for (int k = 0; k < BLEND_ROWS; k++) share[a][k] = fminf(power_of_two(power[a][k]), MAX_ALPHA);
+                }
+#pragma unroll
+                for (int a = 0; a < AT_ONCE; a++) {
+                    if (a > 0 && splats[a] < 0) break;
+#pragma unroll
+                    for (int k = 0; k < BLEND_ROWS; k++) {
+                        if (BLEND_ROWS > 1 && !(touching[k] >> splats[a] & 1)) continue;
+                        bool takes = power[a][k] >= least[k];
+                        float next = light[k] - light[k] * share[a][k];
+                        if (takes && next <= MIN_TRANSMITTANCE) alive--, least[k] = INFINITY, takes = false;
+                        float weight = takes ? share[a][k] * light[k] : 0.f;
+                        red[k] += weight * color[a].x, green[k] += weight * color[a].y, blue[k] += weight * color[a].z, depth[k] += weight * color[a].w;
+                        if constexpr (EXTRAS) {
+                            float4 n = s.normal[group + splats[a]];
+                            nx[k] += weight * n.x, ny[k] += weight * n.y, nz[k] += weight * n.z;
+                            if (takes && light[k] > 0.5f && next <= 0.5f) median[k] = color[a].w;
+                        }
+                        light[k] = takes ? next : light[k];
                     }
-                    float4 color = s.color[j];
-                    float weight = share * light[k];
-                    red[k] += weight * color.x, green[k] += weight * color.y, blue[k] += weight * color.z, depth[k] += weight * color.w;
-                    if constexpr (EXTRAS) {
-                        float4 n = s.normal[j];
-                        nx[k] += weight * n.x, ny[k] += weight * n.y, nz[k] += weight * n.z;
-                        if (light[k] > 0.5f && next <= 0.5f) median[k] = color.w;
-                    }
-                    light[k] = next;
                 }
             }
         }
@@ -188,11 +209,12 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
 
 #define BLEND(NAME, STAGED, EXTRAS)                                                                                                              \
     extern "C" __global__ void __launch_bounds__(BLENDERS) NAME(                                                                                 \
-        const uint2* __restrict__ ranges, const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                               \
+        const uint2* __restrict__ ranges, const unsigned* __restrict__ tile_order, const unsigned* __restrict__ tile_counts,                     \
+        const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                                                                 \
         const uint4* __restrict__ records, const unsigned* __restrict__ normals, const Call* __restrict__ call, const Status* __restrict__ status, \
         int count, int first_view, int width, int height, int columns, int tiles) {                                                              \
         blend_tile<STAGED, EXTRAS>(                                                                                                              \
-            Picture{ranges, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                   \
+            Picture{ranges, tile_order, tile_counts, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                   \
     }
 BLEND(blend, StagedGaussian, false)
 BLEND(blend_extras, StagedGaussian, true)

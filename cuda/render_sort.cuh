@@ -3,6 +3,9 @@
 // PyTorch twin: torch.argsort(stable=True).
 #pragma once
 
+#ifndef SORT_LOOK
+#define SORT_LOOK 8
+#endif
 constexpr int DIGITS = 256;
 constexpr unsigned PARTIAL = 1u << 30, COMPLETE = 2u << 30, VALUE = PARTIAL - 1;
 
@@ -26,6 +29,8 @@ __device__ __forceinline__ T block_scan(T value, T* scratch, T& total) {
     __syncthreads();
     return before + sum - value;
 }
+
+constexpr int LOADS = 4;  // of a thread at the same time, where there is little else to wait for
 
 enum Sorting { PAIRS, DEPTHS, DEPTHS_AGAIN };  // tiles of pairs; depths as they are; depths whose first digits are sorted already
 
@@ -59,10 +64,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK) digit_counts(
     DepthRange range = depth_range(status);
     for (int p = 0; p < passes; p++) s.count[p][threadIdx.x] = 0;
     __syncthreads();
-    for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK) {
-        unsigned key = sorting == DEPTHS ? depth_key(keys[i], range) : keys[i];
-        for (int p = 0; p < passes; p++) atomicAdd(&s.count[p][(key >> (p * bits)) & ((1u << bits) - 1)], 1u);
+    unsigned step = gridDim.x * BLOCK;
+    for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += LOADS * step) {
+        unsigned key[LOADS];
+#pragma unroll
+        for (int k = 0; k < LOADS; k++) key[k] = i + k * step < n ? keys[i + k * step] : CULLED;  // no tile has this number
+#pragma unroll
+        for (int k = 0; k < LOADS; k++) {
+            if (key[k] == CULLED) continue;  // one word for many would make their warps wait: they are counted below
+            unsigned digits = sorting == DEPTHS ? depth_key(key[k], range) : key[k];
+            for (int p = 0; p < passes; p++) atomicAdd(&s.count[p][(digits >> (p * bits)) & ((1u << bits) - 1)], 1u);
+        }
     }
+    __syncthreads();
+    if (sorting == DEPTHS && blockIdx.x == 0 && threadIdx.x < passes) s.count[threadIdx.x][DIGITS - 1] += n - status->visible;
     __syncthreads();
     for (int p = 0; p < passes; p++) {
         unsigned count = s.count[p][threadIdx.x];
@@ -79,6 +94,22 @@ __device__ __forceinline__ unsigned equal_lanes(unsigned digit, int bits) {
         peers &= set ? votes : ~votes;
     }
     return peers;
+}
+
+// Keys of one digit in all blocks before: those of the nearest, which know only their own, and of one that knows all before it too. All blocks tend
+// to start together, so that the way back is long: some steps at once, for each waits for the L2 cache.
+__device__ __forceinline__ unsigned digits_before(unsigned* progress, unsigned block) {
+    unsigned sum = 0, word[SORT_LOOK];
+    for (int nearest = (int)block - 1;; nearest -= SORT_LOOK) {
+#pragma unroll
+        for (int k = 0; k < SORT_LOOK; k++) word[k] = nearest >= k ? *(volatile unsigned*)(progress + (nearest - k) * DIGITS) : COMPLETE;
+#pragma unroll
+        for (int k = 0; k < SORT_LOOK; k++) {
+            if (!word[k]) word[k] = await(progress + (nearest - k) * DIGITS);
+            sum += word[k] & VALUE;
+            if (word[k] & COMPLETE) return sum;
+        }
+    }
 }
 
 template <int ITEMS>
@@ -130,11 +161,7 @@ __device__ __forceinline__ void sort_pass(
     else publish(progress + block * DIGITS + t, PARTIAL | mine);
     unsigned first = block_scan(mine, s.scratch, total), global = block_scan(counts[t], s.scratch, total), prefix = 0;
     if (block > 0) {
-        for (unsigned other = block - 1;; other--) {
-            unsigned word = await(progress + other * DIGITS + t);
-            prefix += word & VALUE;
-            if (word & COMPLETE) break;
-        }
+        prefix = digits_before(progress + t, block);
         publish(progress + block * DIGITS + t, COMPLETE | (prefix + mine));
     }
     s.first[t] = first;

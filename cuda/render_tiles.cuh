@@ -2,6 +2,7 @@
 #pragma once
 
 constexpr unsigned long long SUM_PARTIAL = 1ull << 62, SUM_COMPLETE = 2ull << 62, SUM_VALUE = SUM_PARTIAL - 1;
+constexpr int STAGED_PAIRS = 4096, TILE_BITS = 24;  // of a block, to be written side by side: tile | thread << TILE_BITS
 constexpr int ROWS_ALONE = 6;  // a splat over more rows of tiles is spread over the lanes of its warp
 
 // Pairs before this block (one warp looks at 32 predecessors at a time); all threads of warp 0 must call.
@@ -54,6 +55,7 @@ __device__ __forceinline__ unsigned count_tiles(const Outline& e, int top, int b
         int owner = __ffs(left) - 1, from = __shfl_sync(FULL, top, owner), to = __shfl_sync(FULL, bottom, owner);
         Outline other = from_lane(e, owner);
         unsigned part = 0;
+#pragma unroll 1
         for (int row = from + lane; row < to; row += 32) tile_span(other, row, columns, first, last), part += last - first;
         part = warp_sum(part);
         if (lane == owner) count = part;
@@ -61,27 +63,29 @@ __device__ __forceinline__ unsigned count_tiles(const Outline& e, int top, int b
     return count;
 }
 
-// Writes the pairs of each lane's splat from `place` on; `fits` is false for a splat that has no room for all of them, and then none are written.
-template <class Outline>
+// Calls put(place, tile, thread) for the pairs of each thread's splat from its `place` on; none for a splat that has no room for all of them.
+template <class Outline, class Put>
 __device__ __forceinline__ void write_tiles(
-    const Outline& e, int top, int bottom, int columns, unsigned tile0, unsigned place, bool fits, unsigned splat, const unsigned* spans,
-    unsigned* keys, unsigned* values) {
+    const Outline& e, int top, int bottom, int columns, unsigned tile0, unsigned place, bool fits, const unsigned* spans, Put put) {
     int lane = threadIdx.x % 32, first, last;
     bool large = fits && bottom - top > ROWS_ALONE;
     if (fits && !large) {
 #pragma unroll
-        for (int k = 0; k < ROWS_ALONE; k++)
+        for (int k = 0; k < ROWS_ALONE; k++) {
+#pragma unroll 1  // mostly one to three; unrolled, the kernel would leave the instruction cache
             for (unsigned column = spans[k] & 0xffffu, end = spans[k] >> 16; column < end; column++, place++)
-                keys[place] = tile0 + (top + k) * columns + column, values[place] = splat;
+                put(place, tile0 + (top + k) * columns + column, threadIdx.x);
+        }
     }
     for (unsigned left = __ballot_sync(FULL, large); left; left &= left - 1) {
         int owner = __ffs(left) - 1, from = __shfl_sync(FULL, top, owner), to = __shfl_sync(FULL, bottom, owner);
         Outline other = from_lane(e, owner);
-        unsigned at = __shfl_sync(FULL, place, owner), number = __shfl_sync(FULL, splat, owner), tile = __shfl_sync(FULL, tile0, owner);
+        unsigned at = __shfl_sync(FULL, place, owner), tile = __shfl_sync(FULL, tile0, owner), thread = threadIdx.x - lane + owner;
+#pragma unroll 1
         for (int row = from; row < to; row++) {  // all lanes work on one row: its tiles lie side by side in memory
             tile_span(other, row, columns, first, last);
-            for (int column = first + lane; column < last; column += 32)
-                keys[at + column - first] = tile + row * columns + column, values[at + column - first] = number;
+#pragma unroll 1
+            for (int column = first + lane; column < last; column += 32) put(at + column - first, tile + row * columns + column, thread);
             at += last - first;
         }
     }
@@ -94,7 +98,7 @@ __device__ __forceinline__ void expand_splats(
     unsigned* values, unsigned long long* progress, unsigned* ticket, Status* status) {
     struct Shared {
         unsigned long long scratch[WARPS], before;
-        unsigned block;
+        unsigned block, splat[BLOCK], staged[STAGED_PAIRS];
     };
     SHARED(Shared, s);
     if (threadIdx.x == 0) s.block = atomicAdd(ticket, 1u);
@@ -109,6 +113,7 @@ __device__ __forceinline__ void expand_splats(
         e = outline_of<Outline>(records, splat);
         row_span(e, rows, top, bottom);
     }
+    s.splat[threadIdx.x] = splat;
     unsigned mine = count_tiles(e, top, bottom, columns, spans);
     unsigned long long total, place = block_scan((unsigned long long)mine, s.scratch, total);
     if (threadIdx.x < 32) {
@@ -121,10 +126,19 @@ __device__ __forceinline__ void expand_splats(
         }
     }
     __syncthreads();
-    place += s.before;
-    bool fits = place + mine <= room;
-    if (!fits && place <= room) status->cut = ~((place << 32) | i);  // the first one without room; of all later ones the list holds nothing
-    write_tiles(e, top, bottom, columns, splat / count * (columns * rows), (unsigned)place, fits, splat, spans, keys, values);
+    unsigned long long before = s.before;
+    bool staged = total <= STAGED_PAIRS && before + total <= room, fits = before + place + mine <= room;
+    if (!fits && before + place <= room) status->cut = ~((before + place) << 32 | i);  // the first without room: of later ones the list holds nothing
+    write_tiles(e, top, bottom, columns, splat / count * (columns * rows), (unsigned)place, fits, spans, [&](unsigned at, unsigned tile, unsigned thread) {
+        if (staged) s.staged[at] = tile | thread << TILE_BITS;
+        else keys[before + at] = tile, values[before + at] = s.splat[thread];
+    });
+    if (!staged) return;
+    __syncthreads();
+    for (unsigned j = threadIdx.x; j < total; j += BLOCK) {
+        unsigned word = s.staged[j];
+        keys[before + j] = word & ((1u << TILE_BITS) - 1), values[before + j] = s.splat[word >> TILE_BITS];
+    }
 }
 
 #define EXPAND(NAME, OUTLINE)                                                                                                                  \
@@ -138,10 +152,52 @@ EXPAND(expand_surfels, Box)
 
 // First and last pair of each tile: ranges [tiles, 2], zero at the start.
 extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(const unsigned* __restrict__ keys, const Status* status, uint2* ranges) {
-    unsigned n = listed_pairs(status);
-    for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK) {
-        unsigned tile = keys[i];
-        if (i == 0 || keys[i - 1] != tile) ranges[tile].x = i;
-        if (i + 1 == n || keys[i + 1] != tile) ranges[tile].y = i + 1;
+    unsigned n = listed_pairs(status), step = gridDim.x * BLOCK;
+    for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += LOADS * step) {
+        unsigned tile[LOADS], before[LOADS];
+#pragma unroll
+        for (int k = 0; k < LOADS; k++) {
+            unsigned j = i + k * step;
+            tile[k] = j < n ? keys[j] : 0, before[k] = j < n && j > 0 ? keys[j - 1] : CULLED;
+        }
+#pragma unroll
+        for (int k = 0; k < LOADS; k++) {
+            unsigned j = i + k * step;
+            if (j >= n) continue;
+            if (before[k] != tile[k]) {
+                ranges[tile[k]].x = j;
+                if (j > 0) ranges[before[k]].y = j;
+            }
+            if (j + 1 == n) ranges[tile[k]].y = n;
+        }
     }
+}
+
+// The tiles, those with the longest lists first, for they take the longest: by classes of length, within a class as it comes. order [LENGTHS, tiles];
+// counts [LENGTHS], zero at the start.
+constexpr int LENGTHS = 8, LONG_ZEROS = 19;  // lists of 4096 and more (at most 19 leading zeros), of 2048 and more, ... of less than 64
+
+extern "C" __global__ void __launch_bounds__(BLOCK) tile_order(const uint2* __restrict__ ranges, unsigned tiles, unsigned* order, unsigned* counts) {
+    unsigned tile = blockIdx.x * BLOCK + threadIdx.x, lane = threadIdx.x % 32;
+    uint2 range = tile < tiles ? ranges[tile] : make_uint2(0, 0);
+    int length = tile < tiles ? min(max(__clz(range.y - range.x) - LONG_ZEROS, 0), LENGTHS - 1) : -1;
+    for (int c = 0; c < LENGTHS; c++) {
+        unsigned same = __ballot_sync(FULL, length == c), first = 0;
+        if (!same) continue;
+        if (lane == 0) first = atomicAdd(counts + c, (unsigned)__popc(same));
+        first = __shfl_sync(FULL, first, 0);
+        if (length == c) order[(size_t)c * tiles + first + __popc(same & ((1u << lane) - 1))] = tile;
+    }
+}
+
+__device__ __forceinline__ unsigned ordered_tile(const unsigned* order, const unsigned* counts, unsigned tiles, unsigned place) {
+    unsigned held[LENGTHS];
+#pragma unroll
+    for (int c = 0; c < LENGTHS; c++) held[c] = counts[c];
+#pragma unroll
+    for (int c = 0; c < LENGTHS - 1; c++) {
+        if (place < held[c]) return order[(size_t)c * tiles + place];
+        place -= held[c];
+    }
+    return order[(size_t)(LENGTHS - 1) * tiles + place];
 }

@@ -22,7 +22,9 @@ from recon.spherical_harmonics import degree_of
 BLOCK, TILE, DIGITS, KEY_BITS = 256, 16, 256, 24  # as in cuda/render_common.cuh and render_sort.cuh
 DEPTH_PASSES = KEY_BITS // 8
 PAIRS, DEPTHS, DEPTHS_AGAIN = range(3)  # what is sorted
-BLEND_ROWS = 2  # pixels of a thread that blends
+DEFINES = {"BLEND_ROWS": 1, "AT_ONCE": 2, "SORT_LOOK": 8}  # pixels of a thread that blends, splats that it looks at together; see render_sort.cuh
+LONGEST_FIRST = True  # tiles by the length of their lists, which helps scenes where some are much longer than others
+LENGTHS = 8  # classes of them, as in render_tiles.cuh
 SMALL_SORT = 600_000  # elements up to which smaller blocks sort faster, for there are more of them
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits
@@ -32,20 +34,20 @@ RECORD_WORDS = {"gaussian": 8, "surfel": 16}
 STATUS_WORDS = 4  # int64: see Status in cuda/render_common.cuh
 SORTS, BLENDS = ("digit_counts", "sort_pass_4", "sort_pass_16"), ("blend", "blend_extras", "blend_surfels", "blend_surfels_extras")
 PROJECTS = tuple(f"project{kind}_{degree}" for kind in ("", "_packed", "_surfels") for degree in range(5))
-NAMES = (*PROJECTS, *SORTS, "expand", "expand_surfels", "tile_ranges", *BLENDS)
+NAMES = (*PROJECTS, *SORTS, "expand", "expand_surfels", "tile_ranges", "tile_order", *BLENDS)
 
 Launch = Callable[[str, int, Sequence[Any]], None]  # kernel, blocks, arguments
 
 
 def threads_of(name: str) -> int:
     """Threads of a kernel's blocks."""
-    return BLOCK // BLEND_ROWS if name in BLENDS else BLOCK
+    return BLOCK // DEFINES["BLEND_ROWS"] if name in BLENDS else BLOCK
 
 
 @lru_cache(maxsize=16)
 def device_launch(device: int) -> Launch:
     """Starts the renderer's kernels on one device's current stream."""
-    functions = kernels.load("render.cu", NAMES, device=device, defines={"BLEND_ROWS": BLEND_ROWS})
+    functions = kernels.load("render.cu", NAMES, device=device, defines=DEFINES)
     return lambda name, grid, args: kernels.launch(functions[name], grid, threads_of(name), args)
 
 
@@ -89,7 +91,8 @@ class Task:
 
 
 class Buffers:
-    """Working memory of one group of cameras; `zero` is all that must be zero at its start, in one piece. `status` [groups, STATUS_WORDS] int64."""
+    """Working memory of one group of cameras; `zero` is all that must be zero at its start, and lies behind `status`
+    [groups, STATUS_WORDS] int64, which is zero at the start of a call: `all_zero` are both."""
 
     def __init__(self, task: Task, room: int, device: torch.device) -> None:
         self.room = room
@@ -102,17 +105,19 @@ class Buffers:
         self.records, self.order = empty(max(splats, 1), RECORD_WORDS[task.primitive]), empty(max(splats, 1))
         self.keys, self.values = (empty(largest), empty(largest)), (empty(largest), empty(largest))
         self.normals = empty(max(splats, 1)) if task.extras else None
-        self.status = torch.zeros(max(1, len(task.groups)), STATUS_WORDS, dtype=torch.int64, device=device)
+        self.tile_order = empty(LENGTHS, tiles)
         self.depth_items, self.tile_items = items_for(splats), items_for(room)
         parts = [-(-n // (BLOCK * items)) * DIGITS for n, items in ((splats, self.depth_items), (room, self.tile_items))]
         sizes = {
             "expand_progress": 2 * -(-splats // BLOCK), "ranges": 2 * tiles, "tickets": DEPTH_PASSES + 4 + 1,
-            "depth_counts": DEPTH_PASSES * DIGITS, "tile_counts": self.tile_passes * DIGITS,
+            "lengths": LENGTHS, "depth_counts": DEPTH_PASSES * DIGITS, "tile_counts": self.tile_passes * DIGITS,
             "depth_progress": DEPTH_PASSES * parts[0], "tile_progress": self.tile_passes * parts[1],
         }  # fmt: skip
-        self.zero = empty(sum(sizes.values()))
+        status = 2 * STATUS_WORDS * len(task.groups)
+        self.all_zero = empty(status + sum(sizes.values()))
+        self.status, self.zero = self.all_zero[:status].view(torch.int64).reshape(-1, STATUS_WORDS), self.all_zero[status:]
         pieces = dict(zip(sizes, self.zero.split(list(sizes.values())), strict=True))
-        self.expand_progress, self.ranges, self.tickets = (pieces[k] for k in ("expand_progress", "ranges", "tickets"))
+        self.expand_progress, self.ranges, self.tickets, self.lengths = (pieces[k] for k in ("expand_progress", "ranges", "tickets", "lengths"))
         self.depth_counts, self.depth_progress = (pieces[k].reshape(DEPTH_PASSES, -1) for k in ("depth_counts", "depth_progress"))
         self.tile_counts, self.tile_progress = (pieces[k].reshape(self.tile_passes, -1) for k in ("tile_counts", "tile_progress"))
 
@@ -120,23 +125,25 @@ class Buffers:
     def bytes_needed(task: Task, room: int) -> int:
         """About how much memory they take."""
         splats = task.count * task.group
-        return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * 8
+        return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * (8 + 4 * LENGTHS)
 
 
 def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor) -> None:
     """Starts all pictures of a call; afterwards `buffers.status` tells of each group how many pairs it needed, and what is wrong with the values."""
     b = buffers
-    b.status.zero_()
     for number, (first, views) in enumerate(task.groups):
-        b.zero.zero_()
+        (b.zero if number else b.all_zero).zero_()
         status, surfels = b.status[number], "_surfels" if task.primitive == "surfel" else ""
         if task.count:
             _list_splats(launch, task, b, table, (first, views), status)
         listed = b.values[b.tile_passes % 2]
+        tiles, tile_order = task.columns * task.rows * views, b.tile_order if LONGEST_FIRST else None
+        if LONGEST_FIRST:
+            launch("tile_order", -(-tiles // BLOCK), (b.ranges, tiles, b.tile_order, b.lengths))
         launch(
-            f"blend{surfels}{'_extras' if task.extras else ''}", task.columns * task.rows * views,
-            (b.ranges, listed, b.order, b.records, b.normals, table, status, task.count, first, task.width, task.height, task.columns,
-             task.columns * task.rows),
+            f"blend{surfels}{'_extras' if task.extras else ''}", tiles,
+            (b.ranges, tile_order, b.lengths, listed, b.order, b.records, b.normals, table, status, task.count, first, task.width, task.height,
+             task.columns, task.columns * task.rows),
         )  # fmt: skip
 
 

@@ -48,9 +48,10 @@ def test_sort(host_launch: Launch, count: int, items: int, monkeypatch: pytest.M
     seen = keys >= 0
     task = cuda_draw.Task(count=count, bases=1, views=1, width=16, height=16)
     buffers = Buffers(task, 64, torch.device("cpu"))
-    buffers.zero.zero_()
+    buffers.all_zero.zero_()
     buffers.keys[0][:count] = keys
     low, high = int(keys[seen].min()), int(keys[seen].max())
+    buffers.status[0, 2] = int(seen.sum())
     buffers.status[0, 3] = (0xFFFFFFFF - low) | (high << 32)
     cuda_draw._sort(host_launch, buffers, count, buffers.status[0], of_depths=True)
     shift = max(0, (high - low).bit_length() - 24)
