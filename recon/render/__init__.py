@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.render.backends import FIELDS, Backend, choose_backend, pick_backend, renderer_of, wants_gradient
 from recon.render.checks import check_cameras, check_gaussians, check_memory
-from recon.render.options import Extra, Primitive, RenderOptions, background_rows
+from recon.render.options import Extra, Primitive, background_rows, options_of
 from recon.render.renderer import Renderer
 from recon.scene import Cameras, Gaussians, Rendering
 
@@ -39,10 +39,9 @@ def render(
 
     On CUDA what a size of call needs is kept from its second call on (`clear()` gives it back); `Renderer` is faster still for one scene.
     """
-    options = RenderOptions(
-        background=background_rows(background, len(cameras), gaussians.means), primitive=primitive, antialiased=antialiased,
-        near=float(depth_range[0]), far=float(depth_range[1]), radius_clip=radius_clip, extras=frozenset(extras),
-    )  # fmt: skip
+    options = options_of(primitive, antialiased, float(depth_range[0]), float(depth_range[1]), float(radius_clip), frozenset(extras))
+    if background is not None:
+        options = replace(options, background=background_rows(background, len(cameras), gaussians.means))
     if gaussians.means.dtype in (torch.float16, torch.bfloat16):
         gaussians = replace(gaussians, **{name: getattr(gaussians, name).float() for name in FIELDS})
     chosen = choose_backend(backend, gaussians, cameras, options)

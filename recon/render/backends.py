@@ -14,22 +14,26 @@ from recon.render.options import RenderOptions
 from recon.scene import Cameras, Gaussians, Rendering
 
 Backend = Literal["auto", "torch", "cpu", "gsplat", "cuda"]
+BACKENDS = get_args(Backend)
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
 
 
 def choose_backend(backend: Backend, gaussians: Gaussians, cameras: Cameras, options: RenderOptions) -> Backend:
     """The renderer to use for what was asked; raises ReconError for an unknown one and for one that cannot do it."""
-    if backend not in get_args(Backend):
-        raise ReconError(f"unknown backend {backend!r}; one of: {', '.join(get_args(Backend))}")
-    chosen = pick_backend(gaussians, cameras, options) if backend == "auto" else backend
-    _refuse(chosen, gaussians, cameras, options)
-    return chosen
+    if backend not in BACKENDS:
+        raise ReconError(f"unknown backend {backend!r}; one of: {', '.join(BACKENDS)}")
+    if backend == "auto":
+        return pick_backend(gaussians, cameras, options)
+    _refuse(backend, gaussians, cameras, options)
+    return backend
 
 
 def wants_gradient(gaussians: Gaussians, cameras: Cameras) -> bool:
     """Whether autograd will ask something of this rendering."""
+    if not torch.is_grad_enabled():
+        return False
     tensors = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh, cameras.K, cameras.cam_to_world)
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return any([t.requires_grad for t in tensors])
 
 
 def pick_backend(gaussians: Gaussians, cameras: Cameras, options: RenderOptions) -> Backend:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from recon.errors import ReconError
 from recon.render.options import MAX_SIDE
@@ -25,9 +26,10 @@ PIXEL_BYTES = {"torch": 108, "cpu": 44, "gsplat": 48, "cuda": 44}
 def check_cameras(cameras: Cameras) -> None:
     """Raises ReconError for cameras that see nothing: not placed, no focal length, a matrix that is not rigid, an image beyond all use."""
     check_sides(cameras)
-    K, T = cameras.K.detach().double().cpu(), cameras.cam_to_world.detach().double().cpu()
-    if _all_right(K.numpy(), T.numpy()):
+    K, T = cameras.K.detach().cpu(), cameras.cam_to_world.detach().cpu()
+    if all(map(_is_right, K.tolist(), T.tolist())):
         return
+    K, T = K.double(), T.double()
     for c in range(len(cameras)):
         if not bool(T[c].isfinite().all()):
             raise ReconError(f"camera {c} ({cameras.placed_by[c]}) has no place: its cam_to_world is not finite")
@@ -48,29 +50,39 @@ def check_sides(cameras: Cameras) -> None:
         raise ReconError(f"the image is {cameras.width} x {cameras.height} pixels, wanted at most {MAX_SIDE} a side")
 
 
-def _all_right(K: np.ndarray, T: np.ndarray) -> bool:
-    """Whether no camera has anything to be told: all at once, for this runs before every picture."""
-    R = T[:, :3, :3]
-    with np.errstate(invalid="ignore", over="ignore"):
-        rigid = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0) <= 1e-3 and bool((T[:, 3] == (0, 0, 0, 1)).all())
-    lens = bool((K[:, [0, 1], [0, 1]] > 0).all() and (K[:, 1, 0] == 0).all() and (K[:, 2] == (0, 0, 1)).all())
-    return bool(rigid) and lens and bool(np.isfinite(K).all() and np.isfinite(T).all())
+def _is_right(K: list[list[float]], T: list[list[float]]) -> bool:
+    """Whether there is nothing to tell of a camera. Plain numbers, for this runs before every picture and one camera is too little for numpy."""
+    x, y, z, last = T
+    for a, b, wanted in ((x, x, 1), (y, y, 1), (z, z, 1), (x, y, 0), (x, z, 0), (y, z, 0)):
+        if not abs(a[0] * b[0] + a[1] * b[1] + a[2] * b[2] - wanted) <= 1e-3:  # nor for NaN
+            return False
+    finite = all(map(math.isfinite, (x[3], y[3], z[3], *K[0], *K[1])))
+    return finite and last == [0, 0, 0, 1] and K[2] == [0, 0, 1] and K[0][0] > 0 and K[1][1] > 0 and K[1][0] == 0
 
 
 class Unchanged:
     """Remembers tensors until they are written to or replaced."""
 
     def __init__(self) -> None:
-        self._states = WeakTensorKeyDictionary()
+        self._states: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}  # of live tensors by their id
 
     def are(self, tensors: Sequence[Tensor]) -> bool:
         """Whether all were remembered and none was written to since; never so for tensors made in inference mode, which count no writes."""
-        return all(not x.is_inference() and self._states.get(x) == (x._version, x.data_ptr()) for x in tensors)
+        for x in tensors:
+            state = self._states.get(id(x))
+            if state is None or state[0]() is not x or x.is_inference() or x._version != state[1] or x.data_ptr() != state[2]:
+                return False
+        return True
 
     def remember(self, tensors: Sequence[Tensor]) -> None:
         for x in tensors:
             if not x.is_inference():
-                self._states[x] = (x._version, x.data_ptr())
+                self._states[id(x)] = (weakref.ref(x, partial(self._forget, id(x))), x._version, x.data_ptr())
+
+    def _forget(self, key: int, dead: weakref.ref[Tensor]) -> None:
+        state = self._states.get(key)
+        if state is not None and state[0] is dead:  # and not a newer tensor in its place
+            del self._states[key]
 
 
 def check_gaussians(gaussians: Gaussians) -> None:

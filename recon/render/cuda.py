@@ -6,6 +6,8 @@ of it (`recon.render.cuda_plans`). What is wrong with the values is seen by the 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
@@ -36,7 +38,7 @@ def render_cuda(
     values = _values(source, cameras) if check else []
     new = bool(values) and not _right.are(values)
     if check:
-        (check_sides if cameras.K.is_cuda else check_cameras)(cameras)
+        (check_sides if cameras.K.is_cuda and cameras.cam_to_world.is_cuda else check_cameras)(cameras)
     with torch.cuda.device(device):
         plan = plans.get(device, task, inputs, options)
         drawn = plan.draw(inputs, options, wait=new) if plan is not None else None
@@ -63,10 +65,13 @@ def _values(source: Gaussians | Packed, cameras: Cameras) -> list[torch.Tensor]:
 def task_of(source: Gaussians | Packed, cameras: Cameras, options: RenderOptions) -> Task:
     """The sizes of a call."""
     bases = source.bases if isinstance(source, Packed) else source.sh.shape[1]
-    return Task(
+    return _task(
         count=len(source), bases=bases, views=len(cameras), width=cameras.width, height=cameras.height, primitive=options.primitive,
         antialiased=options.antialiased, extras=bool(options.extras), packed=isinstance(source, Packed),
     )  # fmt: skip
+
+
+_task = lru_cache(maxsize=64)(Task)  # made for every picture, and the same one is found faster among the plans
 
 
 def draw_once(device: torch.device, task: Task, inputs: Inputs, options: RenderOptions, plans: Plans) -> tuple[Rendering, int]:

@@ -68,11 +68,12 @@ class Plan:
             self._buffers = Buffers(task, room, device)
             self._table = torch.empty(words, dtype=torch.int64, device=device)
             self._status = page_locked(max(1, len(task.groups)), STATUS_WORDS)
+            self._told = self._status.numpy()
             self._slots = [_Slot(words) for _ in range(CALLS_AHEAD)]
-            self._calls = 0
-            self._done, self._stream = torch.cuda.Event(), None
+            self._last = self._slots[0]
+            self._calls, self._stream = 0, None
             scratch = empty_picture(task.views, task.height, task.width, task.extras, device)  # to draw to before it is captured
-            self._bring(inputs, scratch, options)
+            self._bring(self._next_slot(), inputs, scratch, options)
 
             def work() -> None:
                 draw(launch, task, self._buffers, self._table)
@@ -92,7 +93,7 @@ class Plan:
     @property
     def pairs(self) -> int:
         """What the last picture that is done needed."""
-        return read_status(self._status.numpy())[0]
+        return int(self._told[0, 0]) if len(self._told) == 1 else read_status(self._told)[0]
 
     def draw(self, inputs: Inputs, options: RenderOptions, *, wait: bool) -> tuple[Rendering, int] | None:
         """Pictures, in the current stream, and with `wait` what the kernels found wrong (else 0); None from a plan that was given up."""
@@ -102,38 +103,42 @@ class Plan:
                 return None
             stream = torch.cuda.current_stream(self.device)
             if self._stream is not None and self._stream != stream:
-                stream.wait_event(self._done)
-            self._bring(inputs, picture, options)
+                stream.wait_event(self._last.done)
+            slot = self._next_slot()
+            self._bring(slot, inputs, picture, options)
             self._replay()
-            self._done.record(stream)
-            self._stream = stream
+            slot.done.record(stream)
+            self._stream, self._last = stream, slot
             if not wait:
                 return picture, 0
-            self._done.synchronize()
-            return picture, read_status(self._status.numpy())[1]
+            slot.done.synchronize()
+            return picture, read_status(self._told)[1]
 
     def retire(self) -> None:
         """Waits until the last picture is done and lets nobody draw any more, so that the memory may go."""
         with self._lock:
             self.retired = True
             if self._stream is not None:
-                self._done.synchronize()
+                self._last.done.synchronize()
 
-    def _bring(self, inputs: Inputs, picture: Rendering, options: RenderOptions) -> None:
+    def _next_slot(self) -> _Slot:
         slot = self._slots[self._calls % CALLS_AHEAD]
         self._calls += 1
-        slot.copied.synchronize()
-        fill_table(slot.words.numpy(), self._table.data_ptr(), inputs, picture, options)
+        slot.done.synchronize()
+        return slot
+
+    def _bring(self, slot: _Slot, inputs: Inputs, picture: Rendering, options: RenderOptions) -> None:
+        fill_table(slot.numbers, self._table.data_ptr(), inputs, picture, options)
         self._table.copy_(slot.words, non_blocking=True)
-        slot.copied.record()
 
 
 class _Slot:
-    """Page-locked memory that a table travels from, and when it has left."""
+    """Page-locked memory that a table travels from, and when the picture that it was for is done."""
 
     def __init__(self, words: int) -> None:
         self.words = page_locked(words)
-        self.copied = torch.cuda.Event()
+        self.numbers = self.words.numpy()
+        self.done = torch.cuda.Event()
 
 
 class Plans:

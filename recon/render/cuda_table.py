@@ -6,6 +6,7 @@ The twin of `struct Call` in cuda/render_common.cuh. With it in device memory no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,8 +36,7 @@ class Packed:
         return self.words.shape[1]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Tensors of one call whose addresses a table holds: the caller keeps them alive while the kernels run."""
 
     source: Gaussians | Packed
@@ -52,33 +52,29 @@ class Inputs:
             tensors = (source.words,)
         else:
             tensors = tuple(_aligned(x) for x in (source.means, source.quats, source.scales, source.opacities, source.sh))
-            if any(x.device != tensors[0].device for x in tensors):
+            if any([x.device != tensors[0].device for x in tensors]):
                 raise ReconError(f"Gaussians on {', '.join(sorted({str(x.device) for x in tensors}))}, wanted all on one device")
-        plain = lambda x: x.detach().to(dtype=torch.float32).contiguous()
-        device = tensors[0].device
-        K, pose, background = plain(cameras.K), plain(cameras.cam_to_world), options.background
-        if any(x.device != device and x.is_cuda for x in (K, pose)):
-            K, pose = K.to(device), pose.to(device)
-        return Inputs(source=source, K=K, cam_to_world=pose, background=None if background is None else plain(background), tensors=tensors)
+        device, background = tensors[0].device, options.background
+        K, pose = _plain(cameras.K, device), _plain(cameras.cam_to_world, device)
+        return Inputs(source, K, pose, None if background is None else _plain(background, device), tensors)
 
 
 def fill_table(table: np.ndarray, address: int, inputs: Inputs, picture: Rendering, options: RenderOptions) -> None:
     """Writes a call into `table` [table_words] int64, which will lie at `address` when the kernels read it."""
     words, floats = table[:WORDS], table[WORDS - 2 :].view(np.float32)
     addresses = [x.data_ptr() for x in inputs.tensors]
-    words[:6] = (0, 0, 0, 0, 0, *addresses) if isinstance(inputs.source, Packed) else (*addresses, 0)
-    views, place = len(inputs.K), 4
-    background = inputs.background if inputs.background is not None else np.zeros((views, 3), np.float32)
-    for word, value in zip((6, 7, 8), (inputs.K, inputs.cam_to_world, background), strict=True):
-        if isinstance(value, Tensor) and value.device == inputs.tensors[0].device:
-            words[word] = value.data_ptr()
+    addresses = [0, 0, 0, 0, 0, *addresses] if isinstance(inputs.source, Packed) else [*addresses, 0]
+    place, device = 4, inputs.tensors[0].device
+    for value, size in ((inputs.K, 9), (inputs.cam_to_world, 16), (inputs.background, 3)):
+        if value is not None and value.device == device:
+            addresses.append(value.data_ptr())
             continue
-        flat = (value.cpu().numpy() if isinstance(value, Tensor) else value).reshape(-1)
-        floats[place : place + len(flat)] = flat
-        words[word] = address + 8 * (WORDS - 2) + 4 * place
-        place += len(flat)
+        size *= len(inputs.K)
+        floats[place : place + size] = 0.0 if value is None else value.numpy().reshape(-1)
+        addresses.append(address + 8 * (WORDS - 2) + 4 * place)
+        place += size
     outputs = (picture.color, picture.depth, picture.alpha, picture.median_depth, picture.normals)
-    words[9:14] = [0 if x is None else x.data_ptr() for x in outputs]
+    words[:14] = addresses + [0 if x is None else x.data_ptr() for x in outputs]
     floats[:3] = (options.near, options.far, options.radius_clip)
 
 
@@ -96,7 +92,16 @@ def only_asked(picture: Rendering, options: RenderOptions) -> Rendering:
     return Rendering(color=picture.color, depth=picture.depth, alpha=picture.alpha, median_depth=median, normals=normals)
 
 
+def _plain(x: Tensor, device: torch.device) -> Tensor:
+    """The same values as float32, contiguous, on `device` or in main memory."""
+    if x.is_cuda and x.device != device:
+        x = x.to(device)
+    return x if x.dtype == torch.float32 and x.is_contiguous() and not x.requires_grad else x.detach().float().contiguous()
+
+
 def _aligned(x: Tensor) -> Tensor:
     """The same values as float32, contiguous and on 16 bytes as the kernels' vector loads want."""
+    if x.dtype == torch.float32 and x.is_contiguous() and x.data_ptr() % 16 == 0:
+        return x
     x = x.detach().float().contiguous()
     return x if x.data_ptr() % 16 == 0 else x.clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
@@ -48,6 +49,12 @@ class RenderOptions:
             raise ReconError(f"radius_clip is {self.radius_clip}, wanted pixels >= 0")
         if self.primitive == "surfel" and self.antialiased:
             raise ReconError("antialiased is for primitive 'gaussian': surfels have a filter of their own")
+
+
+@lru_cache(maxsize=64)
+def options_of(primitive: Primitive, antialiased: bool, near: float, far: float, radius_clip: float, extras: frozenset[Extra]) -> RenderOptions:
+    """The options without a background, looked at once: the same are asked for picture by picture."""
+    return RenderOptions(primitive=primitive, antialiased=antialiased, near=near, far=far, radius_clip=radius_clip, extras=extras)
 
 
 def background_rows(background: Tensor | Sequence[float] | None, cameras: int, like: Tensor) -> Tensor | None:

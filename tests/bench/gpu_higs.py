@@ -1,6 +1,7 @@
 """HiGS, the inference renderer of gsplat's main branch (1.6.0), built alone and measured beside `recon.Renderer` on the same scenes.
 
     PYTHONPATH=. python tests/bench/gpu_higs.py [--source .carry/gsplat-1.6.0.tar.gz] [--scenes FOLDER] [--output FOLDER] [--build-seconds 480]
+        [--libraries FOLDER] [--build-only]
 
 Only the two extensions that it needs are built, one compiler a source file, all at once, each with its time and its messages in higs_build.log (its
 own import would build everything). Nothing of it is kept here: Apache-2.0, measured, never copied. Figures go to higs.json.
@@ -33,7 +34,6 @@ from torch.utils import cpp_extension  # noqa: E402
 from recon.render import Renderer, render  # noqa: E402
 from recon.scene import Cameras, Gaussians  # noqa: E402
 
-KEPT = timing.CARRY / "higs"  # libraries of an earlier machine
 FILES = {"experimental/render/kernels": "csrc", "scene/kernels": "gsplat_scene_cuda"}  # folder in gsplat -> name of its library
 NVCC_FLAGS = ["-D__CUDA_NO_HALF_OPERATORS__", "-D__CUDA_NO_HALF_CONVERSIONS__", "-D__CUDA_NO_BFLOAT16_CONVERSIONS__", "-D__CUDA_NO_HALF2_OPERATORS__"]
 
@@ -68,8 +68,8 @@ def commands(package: Path, folder: str, name: str, work: Path) -> tuple[list[li
     return compilers, ["c++", "-shared", "-fopenmp", "-s", *objects, *libraries, cuda, "-lcudart", "-o", str(work / f"{name}.so")]
 
 
-def build(package: Path, output: Path, seconds: float) -> bool:
-    """Builds both extensions within the time, telling of each file how long it took; their libraries then lie in gsplat's folders."""
+def build(package: Path, output: Path, libraries: Path, seconds: float) -> bool:
+    """Builds both extensions within the time, telling of each file how long it took; their libraries go to `libraries` and gsplat's folders."""
     work, log = Path("/tmp/higs_objects"), (output / "higs_build.log").open("w")
     work.mkdir(exist_ok=True)
     begin, running, links = time.monotonic(), [], []
@@ -102,7 +102,8 @@ def build(package: Path, output: Path, seconds: float) -> bool:
             verdict(False, f"HiGS: {name} was not linked: {linked.stderr[-800:]}")
             return False
         place(package, folder, name, work / f"{name}.so")
-        (output / f"higs_{name}.so").write_bytes((work / f"{name}.so").read_bytes())  # for the next machine
+        libraries.mkdir(parents=True, exist_ok=True)
+        (libraries / f"higs_{name}.so").write_bytes((work / f"{name}.so").read_bytes())  # for another process or machine
     print(f"      HiGS is built after {time.monotonic() - begin:.0f} s", flush=True)
     return True
 
@@ -166,6 +167,8 @@ def main() -> int:
     parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes")
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
     parser.add_argument("--build-seconds", type=float, default=480)
+    parser.add_argument("--libraries", type=Path, default=timing.CARRY / "higs", help="where built ones are or go")
+    parser.add_argument("--build-only", action="store_true", help="measure nothing: for the background")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     timing.unpack_wheels()
@@ -173,13 +176,15 @@ def main() -> int:
     with tarfile.open(args.source) as archive:
         archive.extractall(unpacked, filter="data")
     package = unpacked / "gsplat"
-    kept = [(folder, name, KEPT / f"higs_{name}.so") for folder, name in FILES.items()]
+    kept = [(folder, name, args.libraries / f"higs_{name}.so") for folder, name in FILES.items()]
     if all(file.is_file() for _, _, file in kept):
         for folder, name, file in kept:
             place(package, folder, name, file)
-    elif not build(package, args.output, args.build_seconds):
+    elif not build(package, args.output, args.libraries, args.build_seconds):
         timing.save(args.output / "higs.json")
         return 1
+    if args.build_only:
+        return 0
     try:
         experimental = higs(package)
         rows = results.setdefault("higs", [])

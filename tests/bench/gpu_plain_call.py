@@ -1,6 +1,7 @@
 """How fast the CUDA renderer is: `recon.render` as a user calls it, `recon.Renderer`, and a graph captured by hand, beside gsplat 1.5.3 in one run.
 
-    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts tests variants bench batch extras large sanitize] [--scenes FOLDER] [--seconds 570]
+    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts compile tests sanitize variants bench batch extras large]
+        [--scenes FOLDER] [--seconds 570]
 
 Needs a GPU, torch and cuda-core; gsplat's wheel and those of what it imports in .carry/wheels (nvcc builds it), karangkidul/5_0 and playbot (SOG) in
 FOLDER (default .carry/scenes). Each part writes what it found to plain_call.json in --output (default $OUT or .); one that breaks off prints its
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ import torch  # noqa: E402
 from gpu_timing import HandCaptured, failures, results, timed, verdict, waited  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import filled_view, psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 
+from recon import kernels  # noqa: E402
 from recon.render import Renderer, clear, cuda_draw, render  # noqa: E402
 from recon.render.options import RenderOptions  # noqa: E402
 from recon.render.packed import pack  # noqa: E402
@@ -53,24 +56,57 @@ def tests(args: argparse.Namespace) -> None:
     verdict(code == 0, f"tests/render/test_cuda.py: exit status {code}")
 
 
+BLENDS = [{"BLEND_ROWS": rows, "AT_ONCE": together} for rows, together in ((1, 2), (1, 1), (1, 4), (2, 1), (2, 2))]
+SORTS = [{"SORT_LOOK": look} for look in (8, 4, 16)]
+SMALL_SORTS = [cuda_draw.SMALL_SORT, 0, 10**9]
+
+
+def compile_variants(args: argparse.Namespace) -> None:
+    """Compiles what `variants` measures, so that the GPU need not wait for it then."""
+    for defines in [*BLENDS, *SORTS]:
+        kernels.cached_cubin("render.cu", kernels.architecture(0), defines=cuda_draw.DEFINES | defines)
+
+
 def variants(args: argparse.Namespace) -> None:
-    """Pixels of a blending thread, and the size from which the sort takes larger parts: which is the fastest here."""
-    table: dict[str, Any] = {}
-    for name, gaussians, cameras in [case() for case in timing.cases(args.scenes)[:4] + timing.cases(args.scenes)[5:]]:
-        for rows in (1, 2, 4):
-            cuda_draw.BLEND_ROWS = rows
-            cuda_draw.device_launch.cache_clear()
-            captured = HandCaptured(gaussians, cameras, RenderOptions())
-            table.setdefault(name, {})[f"rows {rows}"] = {"graph": timed(captured)["median_ms"], "kernels": timing.profile(captured)}
-        cuda_draw.BLEND_ROWS = 2
+    """Which choices are the fastest here, in the mean over the scenes; the parts after this one are measured with them."""
+    made = [case() for case in timing.cases(args.scenes)]
+    wanted = [HandCaptured(gaussians, cameras, RenderOptions()).picture.color for _, gaussians, cameras in made]
+    table: dict[str, Any] = {"scenes": [name for name, _, _ in made]}
+
+    def measured(label: str) -> float:
         cuda_draw.device_launch.cache_clear()
-        for small in (0, 10**9):
-            kept, cuda_draw.SMALL_SORT = cuda_draw.SMALL_SORT, small
-            table[name][f"small sort {small}"] = {"graph": timed(HandCaptured(gaussians, cameras, RenderOptions()))["median_ms"]}
-            cuda_draw.SMALL_SORT = kept
-        print(f"      {name}: " + ", ".join(f"{k} {v['graph']:.3f}" for k, v in table[name].items()), flush=True)
-        del gaussians
-        torch.cuda.empty_cache()
+        times = []
+        for (_, gaussians, cameras), color in zip(made, wanted, strict=True):
+            captured = HandCaptured(gaussians, cameras, RenderOptions())
+            times.append(timed(captured, 40)["median_ms"])
+            if psnr(captured.picture.color, color) < 70:
+                verdict(False, f"variant {label} draws another picture")
+        mean = statistics.geometric_mean(times)
+        table[label] = {"ms": times, "mean": mean}
+        print(f"      {label}: {mean:.4f} of " + ", ".join(f"{t:.3f}" for t in times), flush=True)
+        return mean
+
+    for choices in (BLENDS, SORTS):
+        kept = dict(cuda_draw.DEFINES)
+        found = []
+        for choice in choices:
+            cuda_draw.DEFINES = kept | choice
+            found.append(measured(str(choice)))
+        cuda_draw.DEFINES = kept | choices[found.index(min(found))]
+        if choices is BLENDS:  # the sort does not depend on it, and these are compiled
+            best, cuda_draw.DEFINES = cuda_draw.DEFINES, kept
+    cuda_draw.DEFINES = best | {"SORT_LOOK": cuda_draw.DEFINES["SORT_LOOK"]}
+    orders = {}
+    for cuda_draw.LONGEST_FIRST in (True, False):
+        orders[measured(f"longest first {cuda_draw.LONGEST_FIRST}")] = cuda_draw.LONGEST_FIRST
+    cuda_draw.LONGEST_FIRST = orders[min(orders)]
+    sizes = {}
+    for cuda_draw.SMALL_SORT in SMALL_SORTS:
+        sizes[measured(f"small sort {cuda_draw.SMALL_SORT}")] = cuda_draw.SMALL_SORT
+    cuda_draw.SMALL_SORT = sizes[min(sizes)]
+    cuda_draw.device_launch.cache_clear()
+    table["chosen"] = {**cuda_draw.DEFINES, "longest first": cuda_draw.LONGEST_FIRST, "small sort": cuda_draw.SMALL_SORT}
+    print(f"      chosen: {table['chosen']}", flush=True)
     results["variants"] = table
 
 
@@ -162,7 +198,7 @@ def bench(args: argparse.Namespace) -> None:
         except Exception:
             traceback.print_exc()
             verdict(False, "bench: a scene failed, see above")
-        timing.save(args.output / "plain_call.json", args.commit)
+        timing.save(args.output / args.json, args.commit)
         torch.cuda.empty_cache()
 
 
@@ -234,7 +270,7 @@ def large(args: argparse.Namespace) -> None:
             except Exception:
                 traceback.print_exc()
                 verdict(False, f"large: {count:,} at {width} x {height} failed, see above")
-            timing.save(args.output / "plain_call.json", args.commit)
+            timing.save(args.output / args.json, args.commit)
             gaussians = None
             clear()
             torch.cuda.empty_cache()
@@ -250,7 +286,10 @@ def sanitize(args: argparse.Namespace) -> None:
     verdict(done.returncode == 0, "compute-sanitizer (sanitize.log)")
 
 
-PARTS = {"tests": tests, "variants": variants, "bench": bench, "batch": batch, "extras": extras, "large": large, "sanitize": sanitize}
+PARTS = {
+    "compile": compile_variants, "tests": tests, "sanitize": sanitize, "variants": variants, "bench": bench, "batch": batch, "large": large,
+    "extras": extras,
+}  # fmt: skip
 
 
 def main() -> int:
@@ -259,6 +298,7 @@ def main() -> int:
     parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes", help="folder with the real scenes")
     parser.add_argument("--seconds", type=float, default=570, help="time limit")
     parser.add_argument("--commit", default="", help="what to write where there is no git")
+    parser.add_argument("--json", default="plain_call.json", help="name of the file with the figures")
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
     args = parser.parse_args()
     args.start = time.monotonic()
@@ -272,8 +312,8 @@ def main() -> int:
     print(f"      our kernels are ready after {time.monotonic() - args.start:.1f} s", flush=True)
     waiting = needs_rival
     # what needs no quiet machine first, while the rival is built
-    for name in [n for n in ("tests", "sanitize", "variants", "bench", "batch", "large", "extras") if n in args.parts]:
-        if waiting and name not in ("tests", "sanitize"):
+    for name in [n for n in PARTS if n in args.parts]:
+        if waiting and name not in ("compile", "tests", "sanitize"):
             timing.wait_for_gsplat(build, log, left(args) - 150, args.output)
             waiting = False
         begin = time.monotonic()
@@ -283,7 +323,7 @@ def main() -> int:
             traceback.print_exc()
             verdict(False, f"{name} broke off, see above")
         print(f"      {name}: {time.monotonic() - begin:.1f} s", flush=True)
-        timing.save(args.output / "plain_call.json", args.commit)
+        timing.save(args.output / args.json, args.commit)
     print("all passed" if not failures else f"{len(failures)} FAILED: " + "; ".join(failures))
     return 1 if failures else 0
 

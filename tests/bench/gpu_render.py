@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -131,7 +132,7 @@ def gradients(args: argparse.Namespace) -> None:
 
 def smoke(args: argparse.Namespace) -> None:
     """A few pictures by our kernels alone, to be run under compute-sanitizer: launch by launch, as graphs, packed, surfels, without room."""
-    for seed in (0, 1, 2, 4, 5, 6, 8, 9):
+    for seed in (0, 2, 5, 9):
         _, gaussians, cameras = random_scene(seed)
         place: dict[str, Any] = {"width": cameras.width, "height": cameras.height}
         gaussians, both = gaussians.to("cuda"), cameras[[0, 0]].to("cuda")
@@ -141,7 +142,7 @@ def smoke(args: argparse.Namespace) -> None:
             for _ in range(2):
                 render(gaussians, both, backend="cuda", **options)
                 renderer.render(both)
-    gaussians, cameras = filled_view(40_000, 320, 240)
+    gaussians, cameras = filled_view(40_000, 320, 240, sigma=5.0)
     gaussians = gaussians.to("cuda")
     far = Cameras(K=cameras.K * torch.tensor([0.05, 0.05, 1.0])[:, None], cam_to_world=cameras.cam_to_world, width=320, height=240)
     for view in (far, far, far, cameras):  # the last has many times the pairs that there is room for
@@ -150,21 +151,25 @@ def smoke(args: argparse.Namespace) -> None:
 
 
 def sanitize(args: argparse.Namespace) -> None:
-    """compute-sanitizer over the smoke pictures."""
+    """compute-sanitizer over the smoke pictures, its tools side by side."""
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    for check_name in ("memcheck", "racecheck", "synccheck"):
+
+    def run(check_name: str) -> None:
         # cuda-core asks the driver for things it may not have: failed questions are no memory errors
         quiet = ["--report-api-errors", "no"] if check_name == "memcheck" else []
         ours = [sys.executable, __file__, "--parts", "smoke", "--output", str(args.output)]
         command = [tool, "--tool", check_name, *quiet, "--error-exitcode", "9", *ours]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=max(30.0, min(150.0, left(args) - 20)))
+            done = subprocess.run(command, capture_output=True, text=True, timeout=max(30.0, min(150.0, left(args))))
             text = (done.stdout + done.stderr)[-1500:]
             verdict(done.returncode == 0 and "SUMMARY: 0" in text, f"compute-sanitizer {check_name} is clean")
             if done.returncode:
                 print(text)
         except (subprocess.TimeoutExpired, OSError) as error:
             verdict(False, f"compute-sanitizer {check_name} did not finish: {error}"[:300])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run, ("memcheck", "racecheck", "synccheck")))
 
 
 def main() -> int:
