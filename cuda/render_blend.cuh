@@ -9,6 +9,9 @@
 #ifndef AT_ONCE
 #define AT_ONCE 2
 #endif
+#ifndef BLEND_BLOCKS
+#define BLEND_BLOCKS 1  // that shall fit on a processor at least: bounds the registers
+#endif
 constexpr int BLENDERS = BLOCK / BLEND_ROWS;                 // threads of a block
 constexpr int STRIP = 4, STRIPS = TILE / STRIP;              // rows of a strip, and strips of a tile
 
@@ -207,8 +210,8 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
     }
 }
 
-#define BLEND(NAME, STAGED, EXTRAS)                                                                                                              \
-    extern "C" __global__ void __launch_bounds__(BLENDERS) NAME(                                                                                 \
+#define BLEND(NAME, STAGED, EXTRAS, BLOCKS)                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(BLENDERS, BLOCKS) NAME(                                                                         \
         const uint2* __restrict__ ranges, const unsigned* __restrict__ tile_order, const unsigned* __restrict__ tile_counts,                     \
         const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                                                                 \
         const uint4* __restrict__ records, const unsigned* __restrict__ normals, const Call* __restrict__ call, const Status* __restrict__ status, \
@@ -216,7 +219,7 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
         blend_tile<STAGED, EXTRAS>(                                                                                                              \
             Picture{ranges, tile_order, tile_counts, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                   \
     }
-BLEND(blend, StagedGaussian, false)
-BLEND(blend_extras, StagedGaussian, true)
-BLEND(blend_surfels, StagedSurfel, false)
-BLEND(blend_surfels_extras, StagedSurfel, true)
+BLEND(blend, StagedGaussian, false, BLEND_BLOCKS)
+BLEND(blend_extras, StagedGaussian, true, 1)
+BLEND(blend_surfels, StagedSurfel, false, 1)
+BLEND(blend_surfels_extras, StagedSurfel, true, 1)

@@ -3,6 +3,9 @@
 // PyTorch twin: torch.argsort(stable=True).
 #pragma once
 
+#ifndef SORT_BLOCKS
+#define SORT_BLOCKS 1  // that shall fit on a processor at least: bounds the registers
+#endif
 #ifndef SORT_LOOK
 #define SORT_LOOK 8
 #endif
@@ -193,7 +196,7 @@ __device__ __forceinline__ void sort_pass(
 }
 
 #define SORT_PASS(ITEMS)                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(BLOCK) sort_pass_##ITEMS(                                                                 \
+    extern "C" __global__ void __launch_bounds__(BLOCK, SORT_BLOCKS) sort_pass_##ITEMS(                                                    \
         const unsigned* keys_in, const unsigned* values_in, unsigned* keys_out, unsigned* values_out, unsigned count, int sorting,         \
         const Status* status, int shift, int bits, const unsigned* counts, unsigned* progress, unsigned* ticket) {                         \
         sort_pass<ITEMS>(keys_in, values_in, keys_out, values_out, count, sorting, status, shift, bits, counts, progress, ticket);         \

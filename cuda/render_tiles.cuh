@@ -1,6 +1,9 @@
 // Splats in order of depth to (tile, splat) pairs, written in that order, and where each tile's pairs begin after the sort by tile.
 #pragma once
 
+#ifndef EXPAND_BLOCKS
+#define EXPAND_BLOCKS 1  // that shall fit on a processor at least: bounds the registers
+#endif
 constexpr unsigned long long SUM_PARTIAL = 1ull << 62, SUM_COMPLETE = 2ull << 62, SUM_VALUE = SUM_PARTIAL - 1;
 constexpr int STAGED_PAIRS = 4096, TILE_BITS = 24;  // of a block, to be written side by side: tile | thread << TILE_BITS
 constexpr int ROWS_ALONE = 6;  // a splat over more rows of tiles is spread over the lanes of its warp
@@ -142,7 +145,7 @@ __device__ __forceinline__ void expand_splats(
 }
 
 #define EXPAND(NAME, OUTLINE)                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(BLOCK) NAME(                                                                                  \
+    extern "C" __global__ void __launch_bounds__(BLOCK, EXPAND_BLOCKS) NAME(                                                                   \
         const uint4* records, const unsigned* order, int count, int columns, int rows, unsigned room, unsigned* keys, unsigned* values,        \
         unsigned long long* progress, unsigned* ticket, Status* status) {                                                                      \
         expand_splats<OUTLINE>(records, order, count, columns, rows, room, keys, values, progress, ticket, status);                                   \

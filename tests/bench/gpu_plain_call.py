@@ -57,13 +57,15 @@ def tests(args: argparse.Namespace) -> None:
 
 
 BLENDS = [{"BLEND_ROWS": rows, "AT_ONCE": together} for rows, together in ((1, 2), (1, 1), (1, 4), (2, 1), (2, 2))]
-SORTS = [{"SORT_LOOK": look} for look in (8, 4, 16)]
+BLENDS += [{"BLEND_ROWS": 1, "AT_ONCE": together, "BLEND_BLOCKS": 6} for together in (1, 2)]
+# each of these by itself: they do not depend on each other
+CHOICES = [BLENDS, [{}, {"SORT_LOOK": 4}, {"SORT_LOOK": 16}], [{}, {"SORT_BLOCKS": 4}], [{}, {"EXPAND_BLOCKS": 5}, {"EXPAND_BLOCKS": 6}]]
 SMALL_SORTS = [cuda_draw.SMALL_SORT, 0, 10**9]
 
 
 def compile_variants(args: argparse.Namespace) -> None:
     """Compiles what `variants` measures, so that the GPU need not wait for it then."""
-    for defines in [*BLENDS, *SORTS]:
+    for defines in [choice for choices in CHOICES for choice in choices]:
         kernels.cached_cubin("render.cu", kernels.architecture(0), defines=cuda_draw.DEFINES | defines)
 
 
@@ -86,16 +88,14 @@ def variants(args: argparse.Namespace) -> None:
         print(f"      {label}: {mean:.4f} of " + ", ".join(f"{t:.3f}" for t in times), flush=True)
         return mean
 
-    for choices in (BLENDS, SORTS):
-        kept = dict(cuda_draw.DEFINES)
+    kept, best = cuda_draw.DEFINES, {}
+    for choices in CHOICES:
         found = []
         for choice in choices:
             cuda_draw.DEFINES = kept | choice
-            found.append(measured(str(choice)))
-        cuda_draw.DEFINES = kept | choices[found.index(min(found))]
-        if choices is BLENDS:  # the sort does not depend on it, and these are compiled
-            best, cuda_draw.DEFINES = cuda_draw.DEFINES, kept
-    cuda_draw.DEFINES = best | {"SORT_LOOK": cuda_draw.DEFINES["SORT_LOOK"]}
+            found.append(measured(str(choice or "as it is")))
+        best |= choices[found.index(min(found))]
+    cuda_draw.DEFINES = kept | best
     orders = {}
     for cuda_draw.LONGEST_FIRST in (True, False):
         orders[measured(f"longest first {cuda_draw.LONGEST_FIRST}")] = cuda_draw.LONGEST_FIRST
