@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "what a file holds and what is wrong with it",
     "models": "the networks, what they need and their licences",
     "eval": "figures on photos with known cameras",
+    "app": "the web page",
     "train": "train the default network",
     "doctor": "what is installed here and what is missing",
 }
