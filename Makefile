@@ -27,7 +27,7 @@ check: $(BIN)/.installed-dev
 
 app: $(BIN)/.installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[app]"
-	$(BIN)/recon app
+	$(BIN)/python -m recon.app
 
 bench: $(BIN)/.installed-dev
 	$(BIN)/python tests/bench/gpu_render.py

@@ -24,7 +24,7 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """One line of the list. `program`: of recon.io.presets; `format`: of recon.io.table; `path`: of cameras, for a video."""
+    """One line of the list. `program`: of recon.io.presets; `format`: of recon.io.table; `path`: of cameras, for a video; `page`: the viewer itself."""
 
     title: str
     opens_in: str
@@ -32,9 +32,11 @@ class Offer:
     program: str = ""
     format: str = ""
     path: str = ""
+    page: bool = False
     a_splat: float = 0.0  # bytes, measured on the example: for the size that is told before the file is made
     a_point: float = 0.0
     a_pixel: float = 0.0  # of all views' grids
+    a_base: float = 0.0
     photos: bool = False  # holds the photos as well
 
 
@@ -53,6 +55,8 @@ OFFERS = {
     "points": Offer(title="Points (PLY)", opens_in="MeshLab, CloudCompare", needs="pointmaps", format="points.ply", a_point=19),
     "depth": Offer(title="Depth maps (16-bit PNG)", opens_in="image programs; the unit is in depth.json", needs="depth", format="depth_png",
                    a_pixel=2.6),
+    "page": Offer(title="A page to share", opens_in="any browser, without a network: unzip, then open index.html", page=True, a_splat=14, a_pixel=5,
+                  a_base=2.6e6),
     "orbit": Offer(title="Video, once around", opens_in="any video player; takes a while", path="orbit", a_splat=12),
     "wobble": Offer(title="Video, a small circle at the first photo", opens_in="any video player; takes a while", path="wobble", a_splat=12),
     "scene": Offer(title="Everything (npz)", opens_in="recon.load, recon render, recon convert", needs="cameras", format="npz",
@@ -71,7 +75,7 @@ def offers(scene: Scene) -> list[dict[str, Any]]:
     return [
         {
             "key": key, "title": offer.title, "opens_in": offer.opens_in,
-            "about_bytes": round(offer.a_splat * splats + offer.a_point * points + offer.a_pixel * pixels + offer.photos * photos),
+            "about_bytes": round(offer.a_splat * splats + offer.a_point * points + offer.a_pixel * pixels + offer.a_base + offer.photos * photos),
         }
         for key, offer in OFFERS.items() if getattr(scene, offer.needs) is not None
     ]  # fmt: skip
@@ -123,6 +127,10 @@ def _written(scene: Scene, offer: Offer, place: Path, tell: Tell) -> list[Path]:
     tell("writing", 0.3)
     if offer.program:
         io.save_for(scene, place, offer.program)
+    elif offer.page:
+        from recon.app.offline import write_offline
+
+        write_offline(scene, place / "recon", title="recon")
     elif offer.path:
         return [_video(scene, offer.path, place / "video.mp4", tell)]
     else:

@@ -10,9 +10,8 @@ from recon.weights import assets_folder
 PHOTOS, CAMERAS = ("aloe_left.jpg", "aloe_right.jpg"), "aloe_cameras.json"
 
 
-def example_files(uploads: Path) -> tuple[list[str], str]:
-    """Copies of the photos and of the cameras' file below `uploads`: Gradio gives out nothing from elsewhere."""
-    folder = uploads / "example"
+def example_files(folder: Path) -> tuple[list[str], str]:
+    """Copies of the photos and of the cameras' file in `folder`, which Gradio was told it may upload from."""
     folder.mkdir(exist_ok=True)
     for name in (*PHOTOS, CAMERAS):
         if not (folder / name).is_file():

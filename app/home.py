@@ -25,7 +25,7 @@ class Home:
         clear_dead(self.parent)
         self.folder = Path(tempfile.mkdtemp(prefix="server-", dir=self.parent))
         self._lock = _locked(self.folder / LOCK)
-        self.uploads, self.scenes = self.folder / "uploads", self.folder / "scenes"
+        self.uploads, self.scenes, self.example = (self.folder / name for name in ("uploads", "scenes", "example"))
         self.uploads.mkdir(mode=0o700)
         self.scenes.mkdir(mode=0o700)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recon.app import uploads
+from recon.app import knowledge, uploads
 from recon.app.home import Home
 from recon.app.job import FRAMES, MODEL, RESOLUTION, Job
 from recon.app.limits import Limits, Refused
@@ -75,8 +75,8 @@ class Jobs:
         return Job(
             photos=tuple(uploads.take_photos(asked.photos, given)), model=asked.model, weights=self.models[asked.model],
             resolution=int(asked.resolution), focal=asked.focal.strip(), metric=asked.metric, frames=int(asked.frames),
-            cameras=uploads.take_cameras(asked.cameras, given / "cameras", self.limits) if asked.cameras else None,
-            masks=uploads.take_masks(asked.masks, given / "masks", self.limits) if asked.masks else None,
+            cameras=knowledge.take_cameras(asked.cameras, given / "cameras", self.limits) if asked.cameras else None,
+            masks=knowledge.take_masks(asked.masks, given / "masks", self.limits) if asked.masks else None,
         )  # fmt: skip
 
     def _waiting(self, before: int) -> str:

@@ -1,4 +1,7 @@
-"""The waiting line before the work: first every user's first job, then the second ones; a place that is told and can be left at any time."""
+"""The waiting line before the work: who comes first goes first, but a user's further jobs let later ones of others pass.
+
+A place is told and can be left at any time. Nobody waits for ever: a further job lets at most PASS jobs pass.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from recon.app.limits import Limits, Refused
 from recon.app.worker import Stopped
 
+PASS = 10  # jobs of others
 LOOK_S = 0.2  # between two looks at the stop flag while waiting
 
 
@@ -18,7 +22,7 @@ class Ticket:
     """One job's place."""
 
     user: str
-    number: int
+    place: int  # arrival, later by PASS for each job that the user has in the line already
     working: bool = False
     called: threading.Event = field(default_factory=threading.Event)
 
@@ -28,8 +32,8 @@ class Line:
 
     def __init__(self, limits: Limits, *, slots: int = 1) -> None:
         self.limits, self.slots = limits, slots
-        self._lock, self._tickets, self._count = threading.Lock(), [], 0
-        self._tickets: list[Ticket]
+        self._lock, self._tickets = threading.Lock(), list[Ticket]()
+        self._arrivals = 0
 
     @contextlib.contextmanager
     def turn(self, user: str, stop: threading.Event, tell: Callable[[int, int], None]) -> Iterator[None]:
@@ -67,8 +71,8 @@ class Line:
             waiting = len(self._tickets) - self._working()
             if waiting >= self.limits.waiting:
                 raise Refused(f"{waiting} jobs are waiting, and no more are taken: please try again later")
-            self._count += 1
-            ticket = Ticket(user, self._count)
+            self._arrivals += 1
+            ticket = Ticket(user, self._arrivals + PASS * own)
             self._tickets.append(ticket)
             self._call()
             return ticket
@@ -82,16 +86,8 @@ class Line:
         return sum(t.working for t in self._tickets)
 
     def _order(self) -> list[Ticket]:
-        """Those who wait, the next one first: by how many jobs of the same user come before, then by arrival."""
-        before: dict[str, int] = {}
-        for ticket in self._tickets:
-            before[ticket.user] = before.get(ticket.user, 0) + ticket.working
-        ranked = []
-        for ticket in self._tickets:
-            if not ticket.working:
-                ranked.append((before[ticket.user], ticket.number, ticket))
-                before[ticket.user] += 1
-        return [ticket for _, _, ticket in sorted(ranked, key=lambda r: r[:2])]
+        """Those who wait, the next one first."""
+        return sorted((t for t in self._tickets if not t.working), key=lambda t: t.place)
 
     def _call(self) -> None:
         for ticket in self._order()[: max(0, self.slots - self._working())]:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from recon.photos.decode import Photo
     from recon.scene import PhotoFile
 
+    Features = tuple[np.ndarray, np.ndarray]  # places [n, 2], descriptors [n, 128]
+
 LOOK_LONG_SIDE, THUMBNAIL = 512, 96
 SIFT_FEATURES, RATIO = 1500, 0.8
-LEAST_SHARED = 14  # matches with the best partner; see tests/bench/web_overlap.py
+LEAST_SHARED = 11  # matches of one epipolar geometry; of photos that have nothing in common chance makes up to 10 (tests/bench/web_overlap.py)
+PIXEL, SURE, TRIES = 1.0, 0.999, 1000  # of the search for that geometry
 ALL_PAIRS_UP_TO, NEIGHBOURS = 12, 3  # photos of which all pairs are compared; of more, these in order
 SURFACE_SECONDS = 1.3  # of a view at 512 px on two cores, beside the cameras (README: 29 s for eight photos)
 Tell = Callable[[str, float], None]
@@ -94,7 +97,7 @@ def faults(photos: Sequence[Photo], files: Sequence[PhotoFile], *, alone: bool) 
 
 def lonely(photos: Sequence[Photo]) -> list[int]:
     """Photos that share fewer than LEAST_SHARED details with each other one that was compared."""
-    from recon.cameras.sift import match_features, sift_features
+    from recon.cameras.sift import sift_features
 
     count = len(photos)
     if count < 2:
@@ -104,9 +107,25 @@ def lonely(photos: Sequence[Photo]) -> list[int]:
     best = [0] * count
     for i in range(count):
         for j in range(i + 1, min(count, i + reach)):
-            shared = len(match_features(features[i], features[j], ratio=RATIO).xa)
-            best[i], best[j] = max(best[i], shared), max(best[j], shared)
+            common = shared(features[i], features[j])
+            best[i], best[j] = max(best[i], common), max(best[j], common)
     return [v for v in range(count) if best[v] < LEAST_SHARED]
+
+
+def shared(one: Features, other: Features) -> int:
+    """Matches of two photos that fit one epipolar geometry."""
+    import cv2
+    import numpy as np
+
+    from recon.cameras.sift import match_features
+
+    found = match_features(one, other, ratio=RATIO)
+    if len(found.xa) < 8:
+        return 0
+    cv2.setRNGSeed(0)
+    a, b = (x.astype(np.float32) for x in (found.xa, found.xb))
+    _, fits = cv2.findFundamentalMat(a, b, cv2.USAC_MAGSAC, PIXEL, SURE, TRIES)
+    return 0 if fits is None else int(fits.sum())
 
 
 def work_of(photos: int, resolution: int, video: bool) -> tuple[float, float]:

@@ -12,10 +12,12 @@ from recon.app.choices import Choices
 from recon.app.example import example_files
 from recon.app.job import FRAMES, MODEL, RESOLUTION, RESOLUTIONS
 from recon.app.jobs import Asked, Jobs
+from recon.app.knowledge import MASK_ENDINGS
 from recon.app.limits import Refused
-from recon.app.uploads import ENDINGS, MASK_ENDINGS
+from recon.app.uploads import ENDINGS
 from recon.app.worker import Stopped
 
+FILE_TYPES = ["image", "video", *ENDINGS["zip"], ".heic", ".heif", ".mpo", ".mkv"]  # for the browser's choice; what counts is what is inside
 HINT = "Two or more photos of one place or thing, taken from different places."
 VIEWER_JS = """(async () => {
 const root = (window.gradio_config?.root || '').replace(/\\/$/, '');
@@ -81,8 +83,7 @@ def build(jobs: Jobs, choices: Choices) -> gr.Blocks:
         gr.HTML(html_template='<h1 class="recon-title">recon <small>photos in, 3D out</small></h1>', apply_default_css=False)
         with gr.Row(elem_id="recon-main"):
             with gr.Column(scale=1, min_width=280, elem_id="recon-side"):
-                endings = [ending for group in ENDINGS.values() for ending in group]
-                photos = gr.File(file_count="multiple", file_types=endings, label="Photos, a video or a zip", height=130, elem_id="recon-photos")
+                photos = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Photos, a video or a zip", height=130, elem_id="recon-photos")
                 before = panel("before", min_height=28)
                 with gr.Row(elem_id="recon-buttons"):
                     run = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="recon-run", min_width=120)
@@ -113,7 +114,7 @@ def build(jobs: Jobs, choices: Choices) -> gr.Blocks:
                                 "show_progress": "full", "show_progress_on": words}  # fmt: skip
         run.click(busy(True), None, [run, halt, example], **private)
         ended: list[Any] = [run.click(reconstruct, inputs, outputs, api_name="reconstruct", **work)]
-        filled = example.click(lambda: (*example_files(jobs.home.uploads), *busy(True)()), None, [photos, cameras, run, halt, example], **private)
+        filled = example.click(lambda: (*example_files(jobs.home.example), *busy(True)()), None, [photos, cameras, run, halt, example], **private)
         ended.append(filled.then(reconstruct, inputs, outputs, api_visibility="private", **work))
         for event in ended:
             event.then(busy(False), None, [run, halt, example], **private)

@@ -16,7 +16,7 @@ SWEEP_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE: dict[str, Any] = {  # of launch: nothing leaves this machine, nothing of it is shown
     "share": False, "quiet": True, "inbrowser": False, "prevent_thread_lock": True, "show_error": False, "ssr_mode": False, "pwa": False,
-    "mcp_server": False, "enable_monitoring": False, "run_history": False, "strict_cors": True, "footer_links": ["api"], "allowed_paths": [],
+    "mcp_server": False, "enable_monitoring": False, "run_history": False, "strict_cors": True, "footer_links": ["api"],
 }  # fmt: skip
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
@@ -64,7 +64,8 @@ class Server:
         try:
             app, url, _ = self.blocks.launch(
                 server_name=options.host, server_port=options.port, auth=list(options.auth) or None, max_threads=options.limits.waiting + 40,
-                max_file_size=options.limits.file_mb * 1_000_000, blocked_paths=[str(self.home.scenes)], theme=gr.themes.Default(),
+                max_file_size=options.limits.file_mb * 1_000_000, blocked_paths=[str(self.home.scenes)],
+                allowed_paths=[str(self.home.example)], theme=gr.themes.Default(),
                 css_paths=[STATIC / "page.css"], app_kwargs={"middleware": [gate], "docs_url": None, "redoc_url": None, "openapi_url": None}, **PAGE,
             )  # fmt: skip
         except OSError as error:

@@ -19,8 +19,6 @@ from recon.photos.video import EXTENSIONS as VIDEO_ENDINGS
 Kind = Literal["photo", "video", "zip"]
 ENDINGS: dict[Kind, tuple[str, ...]] = {"photo": PHOTO_ENDINGS, "video": VIDEO_ENDINGS, "zip": (".zip",)}
 MOST_RATIO = 200  # unpacked to packed bytes: pictures hardly shrink, bombs shrink a thousand times
-MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-COLMAP = re.compile(r"(cameras|images|points3D|rigs|frames)\.(txt|bin)")
 LONGEST_NAME = 100
 
 
@@ -64,7 +62,7 @@ def count_photos(paths: Sequence[str | Path], limits: Limits, frames: int, *, te
 def take_photos(paths: Sequence[str | Path], folder: Path) -> list[Path]:
     """Copies in `folder`, in their order, of files that `count_photos` has looked at."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [link_or_copy(Path(path), _free(folder, safe_name(Path(path).name))) for path in paths]
+    return [link_or_copy(Path(path), free_name(folder, safe_name(Path(path).name))) for path in paths]
 
 
 def _checked(path: Path, limits: Limits, frames: int) -> tuple[int, float]:
@@ -102,7 +100,7 @@ def _check_archive(path: Path, name: str, limits: Limits) -> tuple[int, float]:
     try:
         with zipfile.ZipFile(path) as archive:
             every = archive.infolist()
-            _check_members(every, name, limits, path.stat().st_size)
+            check_members(every, name, limits, path.stat().st_size)
             photos = [e for e in every if is_photo_name(e.filename)]
             for entry in photos:
                 inner = f"{name}: {safe_name(entry.filename)}"
@@ -124,7 +122,7 @@ def is_photo_name(name: str) -> bool:
     return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".")
 
 
-def _check_members(members: Sequence[zipfile.ZipInfo], name: str, limits: Limits, size: int) -> None:
+def check_members(members: Sequence[zipfile.ZipInfo], name: str, limits: Limits, size: int) -> None:
     """Raises Refused for names that lead out of the archive and for what would unpack to too much."""
     for member in members:
         parts = PurePosixPath(member.filename.replace("\\", "/"))
@@ -139,51 +137,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], name: str, limits: Limits
         raise Refused(f"{name} holds {len(members)} files, and {limits.photos} photos are allowed here")
 
 
-def take_cameras(path: str | Path, folder: Path, limits: Limits) -> Path:
-    """The file of known cameras in `folder`: JSON or npz, or the folder of a COLMAP model that came as a zip. Raises Refused."""
-    path = Path(path)
-    ending = path.suffix.lower()
-    if ending not in (".json", ".npz", ".zip"):
-        raise Refused(f"{safe_name(path.name)} is no file of cameras; allowed: transforms.json, cameras.json, .npz, or a COLMAP model as .zip")
-    folder.mkdir(parents=True, exist_ok=True)
-    if ending == ".zip":
-        return _unpacked(path, folder / "colmap", limits, lambda name: bool(COLMAP.fullmatch(name)), "a COLMAP model (cameras, images, points3D)")
-    return link_or_copy(path, folder / safe_name(path.name))
-
-
-def take_masks(paths: Sequence[str | Path], folder: Path, limits: Limits) -> Path:
-    """A folder with the masks: uploaded pictures, or one zip of them. Raises Refused."""
-    wanted = lambda name: name.lower().endswith(MASK_ENDINGS) and not name.startswith(".")
-    for path in map(Path, paths):
-        if path.suffix.lower() == ".zip":
-            _unpacked(path, folder, limits, wanted, "mask pictures")
-        elif wanted(path.name):
-            folder.mkdir(parents=True, exist_ok=True)
-            link_or_copy(path, _free(folder, safe_name(path.name)))
-        else:
-            raise Refused(f"{safe_name(path.name)} is no picture of a mask; allowed: {', '.join(MASK_ENDINGS)}, or a .zip of them")
-    return folder
-
-
-def _unpacked(path: Path, folder: Path, limits: Limits, wanted: Any, what: str) -> Path:
-    """The wanted files of an archive in `folder`, by their last name alone."""
-    name = safe_name(path.name)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist(), name, limits, path.stat().st_size)
-            chosen = [e for e in archive.infolist() if wanted(PurePosixPath(e.filename).name)]
-            folder.mkdir(parents=True, exist_ok=True)
-            for entry in chosen:
-                with archive.open(entry) as source, open(folder / safe_name(entry.filename), "wb") as target:
-                    shutil.copyfileobj(source, target)
-    except BROKEN_ZIP as error:
-        raise Refused(f"{name} cannot be read as a zip archive; it may be broken or locked by a password") from error
-    if not chosen:
-        raise Refused(f"{name} holds no {what}")
-    return folder
-
-
-def _free(folder: Path, name: str) -> Path:
+def free_name(folder: Path, name: str) -> Path:
     """A path of this name in the folder, with a number where the name is taken."""
     stem, ending = os.path.splitext(name)
     taken, count = {p.name.lower() for p in folder.iterdir()}, 2

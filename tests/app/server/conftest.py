@@ -1,0 +1,181 @@
+"""Servers for the tests of the page: a quick one whose work is played, and a real one with the network and its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # worker_jobs, also for the processes that the tests start
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class PlayedWorker:
+    """Stands for the worker's process: counts, waits `seconds` under the stop flag, and writes the smallest result there is."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.at_once, self.most_at_once, self.done, self.refuse = seconds, 0, 0, list[Path](), ""
+        self._lock = threading.Lock()
+
+    def run(self, function: str, *args: Any, tell: Any = None, stop: Any = None, limit_s: float = 0.0) -> Any:
+        from recon.app.limits import Refused
+        from recon.app.worker import Stopped
+
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self.refuse:
+                raise Refused(self.refuse)
+            end = time.monotonic() + self.seconds
+            while True:
+                if tell is not None:
+                    tell("depth", 0.5)
+                if stop is not None and stop.wait(0.02):
+                    raise Stopped
+                if time.monotonic() >= end:
+                    break
+            job, folder = args
+            (folder / "view").mkdir()
+            (folder / "view" / "view.json").write_text("{}")
+            (folder / "secret.txt").write_text("not served")
+            (folder / "about.json").write_text(json.dumps({"headline": f"{len(job.photos)} photos", "downloads": [], "photos": []}))
+            self.done.append(folder)
+            return f"{len(job.photos)} photos"
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def warm(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InProcess:
+    """Stands for the helper's process: runs its functions here."""
+
+    def run(self, function: str, *args: Any, tell: Any = None, stop: Any = None, limit_s: float = 0.0) -> Any:
+        from importlib import import_module
+
+        from recon.app.limits import Refused, nameless
+        from recon.errors import ReconError
+
+        module, _, name = function.partition(":")
+        try:
+            return getattr(import_module(module), name)(*args, tell=tell or (lambda text, share: None))
+        except ReconError as error:
+            raise Refused(nameless(str(error))) from error
+
+    def warm(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Starts servers on free ports that end with the tests; `played=False`: with their own processes."""
+    pytest.importorskip("gradio", reason="the page needs gradio")
+    from recon.app.limits import Limits
+    from recon.app.server import Options, Server
+
+    servers = []
+
+    def begin(*, played: bool = True, seconds: float = 0.0, limits: dict[str, Any] | None = None, **options: Any) -> Any:
+        patch = pytest.MonkeyPatch()
+        if played:
+            patch.setattr("recon.app.worker.Worker.warm", lambda self: None)
+        folder = tmp_path_factory.mktemp("app")
+        chosen = Options(port=free_port(), folder=folder, limits=replace(Limits(), **(limits or {})), **options)
+        server = Server(chosen)
+        patch.undo()
+        if played:
+            server.jobs.worker, server.jobs.helper = PlayedWorker(seconds), InProcess()  # type: ignore[assignment]
+        servers.append(server)
+        return server
+
+    yield begin
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def played(start: Callable[..., Any]) -> Any:
+    """A server whose work is done at once."""
+    return start()
+
+
+@pytest.fixture(scope="session")
+def real(start: Callable[..., Any]) -> Any:
+    """A server with the real network in its own process."""
+    return start(played=False)
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]  # no card needed
+SIZES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1400, "height": 900}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True},
+}
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Any]:
+    """Playwright, with a browser of the system: it downloads none."""
+    api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
+    with api.sync_playwright() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Any) -> Iterator[Any]:
+    """Chromium on a software renderer."""
+    with launched(playwright, args=SOFTWARE) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def launched(playwright: Any, **options: Any) -> Iterator[Any]:
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    one = playwright.chromium.launch(executable_path=found, headless=True, **options)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens the page of a server in a session of its own; errors of its scripts and requests to other machines fail the test."""
+    contexts, problems = [], list[str]()
+
+    def begin(server: Any, size: str = "desktop", **options: Any) -> Any:
+        context = browser.new_context(**SIZES[size], **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: None if request.url.startswith((server.url, "blob:", "data:")) else problems.append(request.url))
+        page.goto(server.url)
+        page.wait_for_selector("#recon-run")
+        page.wait_for_function("window.reconViewer || document.querySelector('.recon-host')?.textContent")
+        return page
+
+    yield begin
+    for context in contexts:
+        context.close()
+    assert problems == []

@@ -1,0 +1,196 @@
+"""The whole page in a real browser: photos in, a picture, files home; errors, stops, other visitors; on a desk and on a phone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import launched
+from PIL import Image
+
+pytest.importorskip("gradio")
+pytest.importorskip("recon.app.view_pack", reason="the viewer's half is absent")
+ENGINE = Path(__file__).parents[3] / "app" / "static" / "vendor" / "playcanvas.min.js"
+needs_engine = pytest.mark.skipif(not ENGINE.is_file(), reason="the 3D engine was not fetched: python tools/fetch_viewer.py")
+
+
+def picture(page: Any) -> np.ndarray:  # [H, W, 3] int
+    png = page.evaluate("(async () => { await reconViewer.settled(); return reconViewer.picture().toDataURL('image/png'); })()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png.partition(",")[2]))).convert("RGB")).astype(int)
+
+
+def choose(page: Any, files: list[Path]) -> None:
+    """Uploads the files and waits for their thumbnails."""
+    page.set_input_files("#recon-photos input[type=file]", [str(f) for f in files])
+    page.wait_for_function(f"document.querySelectorAll('.page-strip li').length === {len(files)}")
+
+
+def wait_for_words(page: Any, text: str) -> None:
+    page.wait_for_function("(text) => document.querySelector('#recon-words').innerText.includes(text)", arg=text)
+
+
+def upright(drawn: np.ndarray, photo: Path) -> None:
+    """Something is drawn, and it is more like the photo than like its mirror images."""
+    shown = np.abs(drawn - drawn[2, 2]).max(2) > 12
+    assert shown.mean() > 0.15, "the canvas is empty"
+    rows, columns = np.nonzero(shown.mean(1) > 0.1)[0], np.nonzero(shown.mean(0) > 0.1)[0]
+    small = lambda image: np.asarray(image.convert("L").resize((24, 24))).astype(float).ravel()
+    ours = small(Image.fromarray(drawn.astype(np.uint8)[rows[0] : rows[-1], columns[0] : columns[-1]]))
+    whole = Image.open(photo)
+    alike = lambda other: np.corrcoef(ours, small(other))[0, 1]
+    for flip in (Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.FLIP_LEFT_RIGHT):
+        assert alike(whole) > max(0.4, alike(whole.transpose(flip)) + 0.2), "not as the photo"
+
+
+@needs_engine
+@pytest.mark.weights
+def test_photos_to_picture_to_files(real, open_page, sample_photos, tmp_path):
+    page = open_page(real)
+    assert page.locator("#recon-run").is_disabled()  # nothing to work on yet
+    choose(page, sample_photos)
+    page.wait_for_selector("#recon-run:not([disabled])")
+    assert "2 photos: about " in page.locator(".page-before").inner_text()
+    page.get_by_text("Settings").click()
+    page.get_by_role("radio", name="320").check()
+    page.wait_for_selector("#recon-run:not([disabled])")
+    page.locator("#recon-run").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#recon-stop:not([disabled])")
+    wait_for_words(page, "2 photos placed, ")
+    drawn = picture(page)
+    upright(drawn, sample_photos[0])
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("reconViewer.set({ confidence: 0.5 })")
+    assert (np.abs(picture(page) - drawn).max(2) > 12).mean() > 0.02 and not asked
+
+    with page.expect_download() as waiting:
+        page.locator("[data-key=glb]").click()
+    waiting.value.save_as(tmp_path / "scene.glb")
+    import trimesh
+
+    assert sum(len(g.vertices) for g in trimesh.load(tmp_path / "scene.glb").geometry.values()) > 1000  # type: ignore[union-attr]
+    page.wait_for_function("!document.querySelector('[data-key=glb]').parentElement.querySelector('.page-size').innerText.includes('about')")
+    assert "units of their own" in page.locator(".page-unit").inner_text()
+    page.evaluate("reconViewer.scene.source.setScale(0.5)")  # what the measuring tool calls
+    page.wait_for_function("document.querySelector('.page-unit').innerText.startsWith('Files are in metres')")
+
+    page.get_by_role("tab", name="The photos").click()
+    told = page.locator(".page-photos_told").inner_text()
+    assert "aloe_left.jpg" in told and "Placed by what it shares with the other photos" in told and "Lens like" in told
+    page.get_by_role("tab", name="Reproduce").click()
+    assert page.locator("pre[data-kind=shell]").inner_text().startswith("recon run aloe_left.jpg aloe_right.jpg -o out")
+    page.get_by_role("tab", name="Take it home").click()
+    page.get_by_role("button", name="Delete now").click()
+    page.get_by_text("Deleted.").wait_for()
+    assert len(real.jobs.store) == 0
+
+
+@needs_engine
+@pytest.mark.weights
+def test_the_example_on_a_phone(real, open_page, sample_photos):
+    page = open_page(real, "phone", color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("button", name="Try the example").tap()
+    wait_for_words(page, "2 photos placed, ")
+    upright(picture(page), sample_photos[0])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator(".page-strip li").count() == 2  # the example stands there as if it had been uploaded
+    assert page.locator(".page-offers li").count() > 8
+    small = page.evaluate("[...document.querySelectorAll('.page-offers button')].filter((b) => b.getBoundingClientRect().height < 30).length")
+    assert small == 0  # fingers
+
+
+def test_errors_read_well_and_stop_the_button(played, open_page, tmp_path, sample_photos):
+    page = open_page(played)
+    (tmp_path / "notes.jpg").write_text("<html>no photo</html>")
+    page.set_input_files("#recon-photos input[type=file]", [str(sample_photos[0]), str(tmp_path / "notes.jpg")])
+    page.get_by_text("notes.jpg is named .jpg but holds something else; allowed: .jpg").wait_for()
+    assert page.locator("#recon-run").is_disabled()
+    played.jobs.worker.refuse = "the photos show <b>different</b> scenes"
+    try:
+        page.get_by_role("button", name="Try the example").click()
+        page.get_by_text("the photos show <b>different</b> scenes").wait_for()
+        page.wait_for_selector("#recon-run:not([disabled])")
+    finally:
+        played.jobs.worker.refuse = ""
+
+
+def test_names_of_files_are_text(played, open_page, tmp_path, sample_photos):
+    names = ["<img src=x onerror=window.hacked=1>.jpg", "${window.hacked=1}.jpg", "{{window.hacked=1}}.jpg", "[a](javascript:window.hacked=1).jpg"]
+    files = []
+    for photo, name in zip(sample_photos * 2, names, strict=True):
+        files.append(tmp_path / name)
+        files[-1].write_bytes(photo.read_bytes())
+    page = open_page(played)
+    choose(page, files)
+    page.wait_for_selector("#recon-run:not([disabled])")
+    page.locator("#recon-run").click()
+    wait_for_words(page, "4 photos")
+    assert page.evaluate("window.hacked") is None
+    assert "window.hacked" in page.locator(".page-strip").inner_text()
+
+
+def test_thumbnails_remove_and_reorder(played, open_page, root, sample_photos):
+    page = open_page(played)
+    choose(page, [*sample_photos, root / "assets" / "photos" / "graf_1.jpg"])
+    names = lambda: page.locator(".page-strip-name").all_inner_texts()
+    assert names() == ["aloe_left.jpg", "aloe_right.jpg", "graf_1.jpg"]
+    page.get_by_text("graf_1.jpg hardly overlaps with the others").wait_for()
+    page.get_by_role("button", name="Later: aloe_left.jpg").click()
+    page.wait_for_function("document.querySelector('.page-strip-name').innerText === 'aloe_right.jpg'")
+    page.get_by_role("button", name="Remove: graf_1.jpg").click()
+    page.wait_for_function("document.querySelectorAll('.page-strip li').length === 2")
+    assert names() == ["aloe_right.jpg", "aloe_left.jpg"]
+    page.get_by_text("2 photos: about").wait_for()
+
+
+def test_stop_leave_and_other_visitors(start, open_page):
+    server = start(seconds=20.0)
+    first, second = open_page(server), open_page(server)
+    first.get_by_role("button", name="Try the example").click()
+    first.wait_for_function("document.querySelector('#recon-words').innerText.includes('depth')")
+    begin = time.monotonic()
+    first.locator("#recon-stop").click()
+    wait_for_words(first, "Stopped.")
+    assert time.monotonic() - begin < 1.5 and server.jobs.worker.at_once == 0
+    first.get_by_role("button", name="Try the example").click()
+    first.wait_for_function("document.querySelector('#recon-words').innerText.includes('depth')")
+    second.get_by_role("button", name="Try the example").click()
+    second.wait_for_function("document.querySelector('#recon-words').innerText.includes('waiting: 1 job before yours')")
+    begin = time.monotonic()
+    first.close()  # leaving frees the machine
+    second.wait_for_function("document.querySelector('#recon-words').innerText.includes('depth')")
+    assert time.monotonic() - begin < 5.0
+    server.jobs.worker.seconds = 0.0
+    second.locator("#recon-stop").click()
+    wait_for_words(second, "Stopped.")
+    assert server.jobs.worker.at_once == 0
+
+
+def test_a_second_session_sees_nothing_of_the_first(played, open_page):
+    first, second = open_page(played), open_page(played)
+    first.get_by_role("button", name="Try the example").click()
+    wait_for_words(first, "2 photos")
+    first.wait_for_function("document.querySelector('.page-end')")
+    second.reload()
+    second.wait_for_selector("#recon-run")
+    assert second.locator(".page-end").count() == 0 and second.locator(".page-strip li").count() == 0
+    assert "Two or more photos" in second.locator("#recon-words").inner_text()
+
+
+def test_without_webgl_the_page_says_so_and_works(playwright, played):
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-software-rasterizer", "--disable-3d-apis"]
+    with launched(playwright, args=flags, ignore_default_args=["--enable-unsafe-swiftshader"]) as browser:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(played.url)
+        page.get_by_text("This browser shows no 3D").wait_for()
+        page.get_by_role("button", name="Try the example").click()
+        wait_for_words(page, "2 photos")
+        page.wait_for_function("document.querySelector('.page-end')")  # the downloads are there all the same

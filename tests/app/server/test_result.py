@@ -1,0 +1,179 @@
+"""A real job of the worker, run here once: what lies in its folder, its words, its downloads, and the lines that give the very same result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import recon
+from recon.app.downloads import OFFERS, make, made, notes_of
+from recon.app.job import Job, python_lines, shell_line
+from recon.app.keeping import kept
+from recon.app.limits import Refused
+from recon.app.words import headline, photo_words
+from recon.app.worker import Stopped
+
+pytestmark = pytest.mark.weights
+pytest.importorskip("recon.app.view_pack", reason="the viewer's half is absent")
+RESOLUTION = 192
+
+
+def quiet(text: str, share: float) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, sample_photos, root) -> Job:
+    folder = tmp_path_factory.mktemp("result")
+    (folder / "input").mkdir()
+    names = ("left photo.jpg", "it's right.jpg")  # names that need quotes
+    photos = tuple(Path(shutil.copy(p, folder / "input" / name)) for p, name in zip(sample_photos, names, strict=True))
+    return Job(photos=photos, resolution=RESOLUTION, focal="95mm")
+
+
+@pytest.fixture(scope="module")
+def folder(job) -> Path:
+    from recon.app.work import reconstruct
+
+    told = []
+    words = reconstruct(job, job.photos[0].parent.parent, tell=lambda text, share: told.append((text, share)))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and told[0][0] == "reading the photos" and told[-1] == ("done", 1.0)
+    assert words.startswith("2 photos placed, ")
+    return job.photos[0].parent.parent
+
+
+def test_the_folder_holds_a_whole_result(folder):
+    assert {p.name for p in folder.iterdir()} >= {"view", "scene.npz", "files.json", "about.json", "input"}
+    about = json.loads((folder / "about.json").read_text())
+    assert [p["name"] for p in about["photos"]] == ["left photo.jpg", "it's right.jpg"]
+    assert about["report"]["gaussians"] > 1000 and {o["key"] for o in about["downloads"]} == set(OFFERS)
+    assert str(folder.parent) not in (folder / "about.json").read_text()  # where it lies is nobody's business
+    assert (folder / "view" / "view.json").is_file()
+
+
+def test_the_lines_give_this_very_result(folder, job, tmp_path, monkeypatch, capsys):
+    from recon.cli import main
+
+    for photo in job.photos:
+        shutil.copy(photo, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(python_lines(job), "reproduce.py", "exec"), {})
+    import shlex
+
+    words = shlex.split(shell_line(job))
+    assert words[:2] == ["recon", "run"]
+    assert main([*words[1:], "--formats", "ply"]) == 0, capsys.readouterr().err
+    ours = make(folder, "ply", None, tell=quiet)
+    assert ours.read_bytes() == Path("scene.ply").read_bytes() == Path("out/scene.ply").read_bytes()
+
+
+def test_every_offer_is_made_whole(folder):
+    for key in sorted(set(OFFERS) - {"orbit", "wobble", "page"}):
+        assert made(folder, key, None) is None or key == "ply"
+        path = make(folder, key, None, tell=quiet)
+        assert path.stat().st_size > 1000 and made(folder, key, None) == path
+        about = next(o["about_bytes"] for o in json.loads((folder / "about.json").read_text())["downloads"] if o["key"] == key)
+        assert path.stat().st_size / 4 < about < 4 * path.stat().st_size, (key, about, path.stat().st_size)
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                assert archive.testzip() is None
+                assert not any(name.startswith("/") or ".." in name or ".recon" in name for name in archive.namelist())
+    assert not list(folder.glob(".making-*")) and {p.suffix for p in (folder / "files" / "units").iterdir()} <= {".zip", ".ply", ".glb", ".npz", ".notes"}
+    assert "principal points" not in notes_of(made(folder, "ply", None) or Path())
+
+
+def test_the_glb_is_valid_and_colmap_has_the_photos_themselves(folder, job):
+    import trimesh
+
+    cloud = trimesh.load(make(folder, "glb", None, tell=quiet))
+    assert sum(len(g.vertices) for g in cloud.geometry.values()) > 1000  # type: ignore[union-attr]
+    with zipfile.ZipFile(make(folder, "colmap", None, tell=quiet)) as archive:
+        images = [name for name in archive.namelist() if "/images/" in name]
+        assert sorted(archive.read(name) for name in images) == sorted(p.read_bytes() for p in job.photos)
+
+
+def test_a_measured_length_rescales_the_files(folder):
+    units, metres = (recon.load(make(folder, "scene", scale, tell=quiet)) for scale in (None, 2.5))
+    assert not units.metric and metres.metric
+    assert torch.allclose(metres.gaussians.means, 2.5 * units.gaussians.means)  # type: ignore[union-attr]
+    assert torch.allclose(metres.cameras.cam_to_world[:, :3, 3], 2.5 * units.cameras.cam_to_world[:, :3, 3])
+    assert kept(folder, 2.5).metric
+
+
+def test_a_video_is_made_on_wish(folder, monkeypatch):
+    monkeypatch.setattr("recon.app.downloads.FRAMES", 4)
+    shares = []
+    path = make(folder, "wobble", None, tell=lambda text, share: shares.append(share))
+    import imageio.v3 as iio
+
+    assert path.suffix == ".mp4" and iio.imread(path, plugin="FFMPEG").shape[1:3] == (720, 960)
+    assert len(shares) > 4
+
+
+def test_what_fails_leaves_nothing(folder):
+    def stop(text: str, share: float) -> None:
+        if text == "writing":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        make(folder, "points", 7.0, tell=stop)
+    assert made(folder, "points", 7.0) is None and not list(folder.glob(".making-*"))
+    with pytest.raises(Refused, match="unknown download '../x'; one of: blender"):
+        make(folder, "../x", None, tell=quiet)
+
+
+def test_the_viewer_can_be_shared(folder, root):
+    pytest.importorskip("recon.app.offline")
+    if not (root / "app" / "static" / "vendor" / "playcanvas.min.js").is_file():
+        pytest.skip("the 3D engine was not fetched: python tools/fetch_viewer.py")
+    with zipfile.ZipFile(make(folder, "page", None, tell=quiet)) as archive:
+        assert "recon/index.html" in archive.namelist()
+
+
+def report(**changes):
+    view = {"name": "a.jpg", "placed_by": "matches", "confidence": 0.9, "width": 3600, "height": 2400, "K": [[2800.0, 0, 0]], "exif_focal": True}
+    views = [view, {**view, "name": "b.jpg", **changes}]
+    return {"views": views, "points": 12345, "metric": False, "seconds": {"total": 8.2}, "warnings": ["b.jpg is blurred", "bb.jpg is gone", "all is dim"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Placed by what it shares with the other photos; very sure (90 %)."),
+        ({"confidence": 0.3}, "Placed by what it shares with the other photos; unsure (30 %)."),
+        ({"confidence": None}, "Placed by what it shares with the other photos; hardly more than a guess (0 %)."),
+        ({"placed_by": "unplaced", "K": [[None]]}, "Could not be placed: it shares too little with the other photos."),
+        ({"placed_by": "given"}, "Stands where the given cameras say; very sure (90 %)."),
+    ],
+)  # fmt: skip
+def test_words(changes, words):
+    told = photo_words(report(**changes))
+    assert told[1]["words"] == words and told[1]["warnings"] == ["b.jpg is blurred"] and told[0]["warnings"] == []
+    assert told[0]["lens"] == "Lens like 28 mm on 35 mm film, told by the photo's EXIF."
+    assert headline(report(**changes)).startswith("1 of 2" if "placed_by" in changes and changes["placed_by"] == "unplaced" else "2 photos placed, 12,345")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"resolution": 10}, "resolution is 10"), ({"focal": "28mm", "cameras": Path("c.json")}, "not both"), ({"metric": True}, "in metres"),
+     ({"frames": 0}, "0 frames")],
+)  # fmt: skip
+def test_jobs_that_make_no_sense_are_refused(changes, why):
+    with pytest.raises(Refused, match=why):
+        Job(photos=(Path("a.jpg"),), **changes)
+
+
+def test_lines_of_a_job_with_everything():
+    job = Job(photos=(Path("v.mp4"), Path("-a.jpg")), cameras=Path("x/colmap"), masks=Path("x/masks"), metric=True, frames=30, resolution=768)
+    assert shell_line(job) == "recon run v.mp4 ./-a.jpg -o out --model recon-small --cameras colmap --metric --masks masks --frames 30 --resolution 768 --seed 0"
+    lines = python_lines(job)
+    compile(lines, "lines", "exec")
+    assert "videos_as_photos(['v.mp4', '-a.jpg'], count=30)" in lines and "metric=True" in lines and "pairs='sequence'" in lines
+    assert os.sep + "x" not in lines and np.isfinite(len(lines))
