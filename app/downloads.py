@@ -24,7 +24,7 @@ Tell = Callable[[str, float], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """One line of the list. `program`: of recon.io.presets; `format`: of recon.io.table; `path`: of cameras, for a video; `page`: the viewer itself."""
+    """One line of the list. `program`: of recon.io.presets; `format`: of recon.io.table; `path`: of a video's cameras; `page`: the viewer itself."""
 
     title: str
     opens_in: str

@@ -13,6 +13,17 @@ export async function announce(base) {
     for (const tell of scene.listeners) tell();
 }
 
+// While files are on their way the work cannot begin: what was chosen is not there yet.
+let uploads = 0;
+const plainFetch = window.fetch;
+window.fetch = async (...request) => {
+    const upload = /\/upload(\?|$)/.test(request[0]?.url ?? String(request[0]));
+    const hold = (change) => { uploads += change; for (const id of ['recon-run', 'recon-example']) document.getElementById(id)?.toggleAttribute('inert', uploads > 0); };
+    if (!upload) return plainFetch(...request);
+    hold(1);
+    try { return await plainFetch(...request); } finally { hold(-1); }
+};
+
 function follow(show) { scene.listeners.add(show); show(); }
 
 function make(name, attributes = {}, ...content) {

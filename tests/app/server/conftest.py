@@ -54,7 +54,8 @@ class PlayedWorker:
             (folder / "view").mkdir()
             (folder / "view" / "view.json").write_text("{}")
             (folder / "secret.txt").write_text("not served")
-            (folder / "about.json").write_text(json.dumps({"headline": f"{len(job.photos)} photos", "downloads": [], "photos": []}))
+            about = {"headline": f"{len(job.photos)} photos", "downloads": [], "photos": [], "report": {"metric": False, "warnings": []}}
+            (folder / "about.json").write_text(json.dumps({**about, "reproduce": {"python": "", "shell": ""}}))
             self.done.append(folder)
             return f"{len(job.photos)} photos"
         finally:

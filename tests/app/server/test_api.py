@@ -166,10 +166,9 @@ def test_no_file_of_the_server_can_be_named(played, base, root, path):
     assert "event: error" in call_photos(played.url, [path])
     config = httpx.get(played.url + "config").json()
     for number, _dependency in enumerate(config["dependencies"]):  # the page's own, private ones as well
-        answer = httpx.post(
-            f"{played.url}gradio_api/queue/join",
-            json={"data": [[file_of(path)], "recon-small", 512, "", file_of(path), [file_of(path)], False, 50], "fn_index": number, "session_hash": f"probe{number}"},
-        )
+        data = [[file_of(path)], "recon-small", 512, "", file_of(path), [file_of(path)], False, 50]
+        body = {"data": data, "fn_index": number, "session_hash": f"probe{number}"}
+        answer = httpx.post(f"{played.url}gradio_api/queue/join", json=body)
         assert answer.status_code in (200, 400, 404, 422, 500)
     time.sleep(0.3)
     assert len(played.jobs.worker.done) == before
@@ -184,7 +183,10 @@ def test_uploads_are_never_served_back(played):
             assert httpx.get(played.url + prefix + path).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["../../evil.jpg", "/etc/evil.jpg", "..\\evil.jpg", "evil\0.jpg", "a" * 5000 + ".jpg", "${alert(1)}.jpg", "<img src=x>.jpg"])
+NAMES = ["../../evil.jpg", "/etc/evil.jpg", "..\\evil.jpg", "evil\0.jpg", "a" * 5000 + ".jpg", "${alert(1)}.jpg", "<img src=x>.jpg"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names_of_uploads_stay_below_the_folder(played, name):
     answer = upload(played.url, name, jpeg())
     if answer.status_code == 200:
@@ -229,7 +231,8 @@ def test_uploads_that_stop_half_way_leave_nothing(start):
     before = {p for p in server.home.uploads.rglob("*")}
     address = urlsplit(server.url)
     head = (
-        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 500000\r\n\r\n"
+        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        "Content-Length: 500000\r\n\r\n"
         '--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
     ).encode()
     for _ in range(100):
@@ -278,7 +281,8 @@ def test_nothing_is_shared_or_told_by_default(played):
     config = httpx.get(played.url + "config").json()
     assert not config.get("is_space") and not config.get("analytics_enabled") and played.blocks.share is False
     assert urlsplit(played.url).hostname == "127.0.0.1"
-    for address in ("docs", "openapi.json", "redoc", "monitoring", "gradio_api/monitoring/summary", "gradio_api/mcp/", "gradio_api/mcp/sse", "recon/", "recon/static/", "recon/static/vendor/"):
+    told = ("docs", "openapi.json", "redoc", "monitoring", "gradio_api/monitoring/summary", "gradio_api/mcp/", "gradio_api/mcp/sse")
+    for address in (*told, "recon/", "recon/static/", "recon/static/vendor/"):
         assert httpx.get(played.url + address).status_code in (401, 403, 404, 405), address
 
 

@@ -37,7 +37,7 @@ def test_faults_are_told(sample_photos, tmp_path):
     told = lines([*sample_photos, tmp_path / "soft.jpg", tmp_path / "again.jpg"], "warning")
     assert any("soft.jpg is blurred" in text for text in told)
     assert any("again.jpg and aloe_left.jpg are the same photo" in text for text in told)
-    assert lines(sample_photos[:1], "warning") == ["one photo has no parallax, so depth will be a guess: two or more from different places are better"]
+    assert lines(sample_photos[:1], "warning")[0].startswith("one photo has no parallax, so depth will be a guess")
     assert "all 2 photos are the same picture" in lines([sample_photos[0], tmp_path / "again.jpg"], "error")[0]
     Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "blank.png")
     assert "nothing can be seen in blank.png" in lines([*sample_photos, tmp_path / "blank.png"], "error")[0]

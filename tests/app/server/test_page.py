@@ -150,6 +150,21 @@ def test_thumbnails_remove_and_reorder(played, open_page, root, sample_photos):
     page.get_by_text("2 photos: about").wait_for()
 
 
+def test_the_work_cannot_begin_during_an_upload(played, open_page, root, sample_photos):
+    page = open_page(played)
+    choose(page, sample_photos)
+    page.wait_for_selector("#recon-run:not([disabled])")
+    held: list[Any] = []
+    page.route("**/upload?**", lambda route: held.append(route))
+    page.set_input_files("#recon-photos input[type=file]", [str(root / "assets" / "photos" / "graf_1.jpg")])
+    page.wait_for_selector("#recon-run[inert]")
+    page.locator("#recon-run").click(force=True)
+    assert played.jobs.worker.at_once == 0 and "Two or more photos" in page.locator("#recon-words").inner_text()
+    held[0].continue_()
+    page.wait_for_selector("#recon-run:not([inert]):not([disabled])")
+    page.wait_for_function("document.querySelectorAll('.page-strip li').length === 3")
+
+
 def test_stop_leave_and_other_visitors(start, open_page):
     server = start(seconds=20.0)
     first, second = open_page(server), open_page(server)

@@ -122,10 +122,14 @@ def test_too_many_and_too_large_are_refused(tmp_path):
         count_photos([], LIMITS, 20)
 
 
-@pytest.mark.parametrize("name", ["../../etc/leak.jpg", "/etc/leak.jpg", "..\\..\\leak.jpg", "C:\\leak.jpg", "a/../../leak.jpg", "\\\\host\\leak.jpg"])
+OUTSIDE = ["../../etc/leak.jpg", "/etc/leak.jpg", "..\\..\\leak.jpg", "C:\\leak.jpg", "a/../../leak.jpg", "\\\\host\\leak.jpg"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
 def test_names_that_lead_out_of_an_archive_are_refused(tmp_path, name):
-    takes = (lambda p: count_photos([p], LIMITS, 20), lambda p: take_masks([p], tmp_path / "m", LIMITS), lambda p: take_cameras(p, tmp_path / "c", LIMITS))
-    for take in takes:
+    photos = lambda path: count_photos([path], LIMITS, 20)
+    masks, cameras = lambda path: take_masks([path], tmp_path / "m", LIMITS), lambda path: take_cameras(path, tmp_path / "c", LIMITS)
+    for take in (photos, masks, cameras):
         with pytest.raises(Refused, match="leads out of the archive"):
             take(archive(tmp_path / "a.zip", {name: picture()}))
     assert not list(tmp_path.parent.rglob("leak.jpg"))
@@ -134,7 +138,7 @@ def test_names_that_lead_out_of_an_archive_are_refused(tmp_path, name):
 def test_archives_that_unpack_to_too_much_are_refused(tmp_path):
     zeros = archive(tmp_path / "a.zip", {"a.jpg": b"\xff\xd8\xff" + b"\0" * 20_000_000}, zipfile.ZIP_DEFLATED)
     assert zeros.stat().st_size < 100_000
-    with pytest.raises(Refused, match="would unpack from 0.0 MB to 20 MB"):
+    with pytest.raises(Refused, match=r"would unpack from 0\.0 MB to 20 MB"):
         count_photos([zeros], LIMITS, 20)
     with pytest.raises(Refused, match=r"a.jpg of 20 MB"):
         count_photos([zeros], Limits(file_mb=10), 20)
