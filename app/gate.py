@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
+
 from recon.app.home import Home
 from recon.app.limits import Limits
 
@@ -55,6 +57,8 @@ class Gate:
             await self.app(scope, receive, with_headers)
         except TooLarge as error:
             await _answer(send, 413, str(error))
+        except ClientDisconnect:  # an upload that was given up; what came of it goes with the next sweep
+            pass
 
     def _refusal(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and text of a request that goes no further."""
