@@ -18,7 +18,6 @@ from recon.app.uploads import ENDINGS
 from recon.app.worker import Stopped
 
 FILE_TYPES = ["image", "video", *ENDINGS["zip"], ".heic", ".heif", ".mpo", ".mkv"]  # for the browser's choice; what counts is what is inside
-HINT = "Two or more photos of one place or thing, taken from different places."
 VIEWER_JS = """(async () => {
 const root = (window.gradio_config?.root || '').replace(/\\/$/, '');
 const host = element.querySelector('.recon-host');
@@ -84,12 +83,12 @@ def build(jobs: Jobs, choices: Choices) -> gr.Blocks:
         with gr.Row(elem_id="recon-main"):
             with gr.Column(scale=1, min_width=280, elem_id="recon-side"):
                 photos = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Photos, a video or a zip", height=130, elem_id="recon-photos")
-                before = panel("before", min_height=28)
+                before = panel("before", min_height=168)
                 with gr.Row(elem_id="recon-buttons"):
                     run = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="recon-run", min_width=120)
                     halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="recon-stop", min_width=80)
                     example = gr.Button("Try the example", elem_id="recon-example", min_width=120)
-                words = gr.Markdown(HINT, elem_id="recon-words", min_height=64)
+                words = gr.Markdown("", elem_id="recon-words", min_height=64)
                 with gr.Accordion("Settings", open=False, elem_id="recon-settings"):
                     model = gr.Dropdown(choices.names, value=MODEL, label="Network", info=choices.licences, elem_id="recon-model")
                     resolution = gr.Radio(list(RESOLUTIONS), value=RESOLUTION, label="Resolution of the result (long side, pixels)")

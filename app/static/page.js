@@ -44,7 +44,11 @@ const empty = (text) => make('p', { class: 'page-hint' }, text);
 
 export function before(element, { value, watch, tell }) {
     const show = () => {
-        const told = value() ? JSON.parse(value()) : { photos: [], lines: [] };
+        if (!value()) {
+            element.replaceChildren(empty('Two or more photos of one place or thing, taken from different places. Photos, a zip of them or a video.'));
+            return;
+        }
+        const told = JSON.parse(value());
         const files = new Map();
         for (const photo of told.photos) files.set(photo.file, [...(files.get(photo.file) ?? []), photo]);
         const last = Math.max(...files.keys(), 0);

@@ -15,6 +15,7 @@ export async function startViewer(host, root, value, watch) {
             if (kept) announce(base); // the downloads are in metres now, and say so
             return kept;
         };
+        if (matchMedia('(max-width: 760px)').matches) host.scrollIntoView({ behavior: 'smooth', block: 'start' });
         viewer.load({ ...source, setScale }).catch(() => {}); // the viewer itself says what was wrong
     };
     watch(show);
