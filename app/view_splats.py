@@ -4,8 +4,8 @@ view.bin holds chunks of CHUNK rows (the last is shorter): first A [n, 4] uint32
 they are.
 A = x, y, z as float32 bits (OpenCV axes, scene units), then red | green << 8 | blue << 16 | opacity << 24, each 0..255 (sRGB).
 B0 = scale along the three axes, 3 x 8 bits (natural logarithm, linear between `scale_log_range`) | low 8 bits of the view << 24.
-B1 = x, y, z of the rotation's quaternion, 3 x 8 bits signed in 1/127 (w >= 0 follows) | rank of the confidence, 7 bits << 24 |
-high bit of the view << 31.
+B1 = x, y, z of the rotation's quaternion, 3 x 8 bits signed in sqrt(1/2) / 127 (w follows) | rank of the confidence, 7 bits << 24 |
+high bit of the view << 31. Half a turn around one of its axes leaves a Gaussian as it is, so that w can be the largest part of the quaternion.
 The view is 0..510, or UNKNOWN_VIEW where the origin is not known.
 """
 
@@ -95,8 +95,7 @@ def pack(splats: Splats, *, seed: int = 0) -> tuple[bytes, dict[str, Any]]:
         low, high = (float(v) for v in np.percentile(_sample(logs), [0.05, 99.95]))
         high = max(high, low + 1e-3)
         b[:, 0] = _bytes((logs - low) * (255 / (high - low)))
-        quats = splats.quats * (np.where(splats.quats[:, :1] < 0, -1, 1) / np.linalg.norm(splats.quats, axis=1, keepdims=True)).astype(np.float32)
-        signed = np.rint(quats[:, 1:] * 127).astype(np.int8).view(np.uint8).astype("<u4")
+        signed = np.rint(_largest_first(splats.quats)[:, 1:] * (127 * 2**0.5)).astype(np.int8).view(np.uint8).astype("<u4")
         b[:, 1] = signed[:, 0] | signed[:, 1] << 8 | signed[:, 2] << 16
     view = np.full(count, UNKNOWN_VIEW, "<u4") if splats.view is None else np.minimum(splats.view, UNKNOWN_VIEW).astype("<u4")
     b[:, 0] |= (view & 255) << 24
@@ -108,6 +107,14 @@ def pack(splats: Splats, *, seed: int = 0) -> tuple[bytes, dict[str, Any]]:
     box = [splats.positions.min(0).tolist(), splats.positions.max(0).tolist()]
     bounds = np.percentile(_sample(splats.positions), [1, 99], axis=0).tolist()
     return blob, {"count": count, "chunk": CHUNK, "scale_log_range": [low, high], "bounds": bounds, "box": box}
+
+
+def _largest_first(quats: np.ndarray) -> np.ndarray:  # [N, 4] wxyz -> [N, 4] unit
+    """The same Gaussians' quaternions with w their largest part, times i, j or k (half a turn around an own axis) where it is not."""
+    w, x, y, z = quats.T
+    ways = np.stack([quats, np.stack([-x, w, z, -y], 1), np.stack([-y, -z, w, x], 1), np.stack([-z, y, -x, w], 1)])
+    best = ways[np.abs(quats).argmax(1), np.arange(len(quats))]
+    return best * (np.sign(best[:, :1]) / np.linalg.norm(best, axis=1, keepdims=True))
 
 
 def _sample(values: np.ndarray) -> np.ndarray:

@@ -44,6 +44,16 @@ function isSoftware(device) {
     return /swiftshader|llvmpipe|software|basic render/i.test(device.unmaskedRenderer ?? '');
 }
 
+/** Waits until a sorted frame was drawn, but not for long: pages in the background draw nothing. */
+export function drawn(engine, mostMs) {
+    return new Promise((done) => {
+        const look = () => { if (engine.ready) end(); }, timer = setTimeout(() => end(), mostMs);
+        const end = () => { clearTimeout(timer); engine.app.off('postrender', look); done(); };
+        engine.app.on('postrender', look);
+        engine.draw();
+    });
+}
+
 /** Waits until everything is sorted and a frame shows it; `busy` tells of what else must end first. */
 export async function settled(engine, showsSplats, busy) {
     const pause = () => new Promise((done) => { setTimeout(done, 15); });

@@ -3,6 +3,9 @@ import { element } from './dom.js';
 
 const STYLE = 'viewer.css';
 
+export const NO_WEBGL = 'This browser shows no 3D: WebGL 2 is off or missing. Everything can still be downloaded; for the view, switch on hardware '
+    + 'acceleration or try another browser.';
+
 /** Fills the host; returns { stage, canvas, note, say }. `parts`: elements over the canvas in order, `strip` below it. */
 export function layOut(host, { over, strip }) {
     host.classList.add('recon-viewer');

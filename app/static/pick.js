@@ -4,7 +4,7 @@ import { UNKNOWN_VIEW } from './splat_store.js';
 const SOLID = 0.25; // fainter splats are not picked
 const THICK = 1.02; // of two places in one direction the nearer to the pixel wins, unless it is this much farther
 
-/** [x, y, z] of the splat under the stage's pixel (x, y), or null. `filter`: confidence and view as they are shown. */
+/** [x, y, z] on the ray through the stage's pixel (x, y), as deep as the splat that is seen there, or null; of what the state shows. */
 export function pick(store, camera, { confidence, view }, x, y, radius = 7) {
     const [r, d, f] = camera.axes, p = camera.position, { fx, fy, cx, cy } = camera.stageLens();
     const { centers } = store, near = camera.near();
@@ -25,5 +25,7 @@ export function pick(store, camera, { confidence, view }, x, y, radius = 7) {
     }
     let best = null;
     for (const one of found) if (one[1] <= nearest * THICK && (!best || one[0] < best[0])) best = one;
-    return best ? Array.from(centers.subarray(best[2] * 3, best[2] * 3 + 3)) : null;
+    if (!best) return null;
+    const [a, b, z] = [(x - cx) / fx, (y - cy) / fy, best[1]];
+    return [0, 1, 2].map((i) => p[i] + z * (a * r[i] + b * d[i] + f[i]));
 }

@@ -1,8 +1,10 @@
 // One loaded scene: splats, points, mesh and cameras in one frame of axes, and its loading.
+import { drawn } from './engine.js';
 import { Frusta } from './frusta.js';
 import { SceneMesh } from './mesh.js';
 import { Splats } from './splats.js';
 
+const FIRST_MS = 500; // the first picture gets so long before the rest is taken
 const MOST_ON_PHONES = 1e6; // large scenes end a phone's browser
 
 export class SceneView {
@@ -16,19 +18,23 @@ export class SceneView {
     /** What can be chosen in the toolbar. */
     get modes() { return [...this.head.modes, ...(this.head.views.some((view) => view.cam_to_world) ? ['frusta'] : [])]; }
 
-    /** Fetches the splats; `onPart(share)` after each part that is shown: an even sample that grows to the whole. */
+    /**
+     * Fetches the splats; `onPart(share)` after each part that is shown: an even sample that grows to the whole, twice as large each time.
+     * Without a graphics card only the first part and the whole are drawn: each picture costs as much as some of the loading.
+     */
     async fetchSplats(onPart) {
         const { store } = this.splats;
+        const growth = this.engine.software ? Infinity : 2;
         let shown = 0;
         if (store.limit === 0 || this.head.count === 0) return;
         for await (const bytes of this.source.chunks()) {
             if (this.gone) return;
             const more = store.take(bytes);
-            if (store.count > 0 && (store.count >= 2 * shown || !more)) {
-                if (store.count === shown) continue;
+            if (store.count > shown && (shown === 0 || store.count >= growth * shown || !more)) {
                 this.splats.upload();
+                onPart(store.count / store.limit);
+                if (shown === 0) await drawn(this.engine, FIRST_MS);
                 shown = store.count;
-                onPart(shown / store.limit);
             }
             if (!more) return;
         }

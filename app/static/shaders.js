@@ -28,7 +28,7 @@ vec3 getScale() {
 }
 vec4 getRotation() {
     int q = int(loadDataB().y);
-    vec3 v = vec3(float((q << 24) >> 24), float((q << 16) >> 24), float((q << 8) >> 24)) / 127.0;
+    vec3 v = vec3(float((q << 24) >> 24), float((q << 16) >> 24), float((q << 8) >> 24)) * (0.70710678 / 127.0);
     return vec4(sqrt(max(0.0, 1.0 - dot(v, v))), v);
 }
 `;

@@ -51,6 +51,7 @@ export class Splats {
         this.container.update(count);
         this.mesh.primitive[0].count = count;
         this.drawn = count;
+        this.engine.ready = false;
     }
 
     /** Draws a prefix, an even sample, of all splats, somewhat larger so that it stands for all. */

@@ -6,10 +6,11 @@
 // await viewer.settled(), viewer.picture()  everything is drawn; a canvas with the picture
 // viewer.destroy()
 import { Camera } from './camera.js';
+import { Clock } from './clock.js';
 import { createEngine, picture, settled } from './engine.js';
 import { Filters } from './filters.js';
 import { listen } from './hands.js';
-import { layOut, toggleFullscreen, withStyle } from './layout.js';
+import { layOut, NO_WEBGL, toggleFullscreen, withStyle } from './layout.js';
 import { Measure } from './measure.js';
 import { Pace } from './pace.js';
 import { PhotoPanel } from './photo_panel.js';
@@ -22,8 +23,6 @@ import { Toolbar } from './toolbar.js';
 import { lengthText } from './units.js';
 import { Ways } from './ways.js';
 
-const NO_WEBGL = 'This browser shows no 3D: WebGL 2 is off or missing. Everything can still be downloaded; for the view, switch on hardware '
-    + 'acceleration or try another browser.';
 const BACKGROUND = { dark: [0.11, 0.12, 0.14], light: [0.93, 0.935, 0.945] };
 
 class Viewer {
@@ -31,7 +30,6 @@ class Viewer {
         this.host = host;
         this.state = new State();
         this.scene = null;
-        this.times = {};
         this.busy = 0;
         this.ways = new Ways(this);
         const jump = (k) => this.goTo(k, false), set = (changes) => this.set(changes);
@@ -65,6 +63,7 @@ class Viewer {
         this.paint();
         this.camera = new Camera(engine, (byHand) => this.moved(byHand));
         this.pace = new Pace(engine);
+        this.clock = new Clock(engine, () => this.scene?.splats.store.count && (engine.ready || !this.scene.splats.splats.enabled));
         this.canvas.addEventListener('webglcontextlost', () => this.say('The graphics card dropped the picture; it comes back by itself or after a reload.'));
         this.canvas.addEventListener('webglcontextrestored', () => this.say(''));
         listen(this.canvas, this.camera, this.ways);
@@ -79,21 +78,20 @@ class Viewer {
     /** The scene of a folder (an address) or of a source; an earlier one goes away. Resolves when all of it is there, throws what was wrong. */
     async load(from) {
         if (this.broken) return;
-        const mine = this.request = {}, current = () => this.request === mine, started = performance.now();
+        const mine = this.request = {}, current = () => this.request === mine;
         this.close();
-        this.times = {};
+        this.clock.start();
         this.say('Loading…');
         try {
             const source = typeof from === 'string' ? servedScene(from) : from, head = await source.head();
             if (!current()) return;
             this.show(source, head);
             await this.scene.fetchSplats((share) => {
-                this.times.first ??= performance.now() - started;
                 this.say(share < 1 ? `Loading… ${Math.round(share * 100)} %` : '');
                 this.update(this.state.values);
             });
             if (!current()) return;
-            this.times.all = performance.now() - started;
+            this.clock.tell('loaded');
             this.say('');
         } catch (error) {
             if (!current()) return;
@@ -140,6 +138,8 @@ class Viewer {
         }
         this.photos.show(this.camera?.view ?? this.photos.k);
     }
+
+    get times() { return this.clock.times; }
 
     // --- places
 
