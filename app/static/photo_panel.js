@@ -58,7 +58,8 @@ export class PhotoPanel {
         const view = this.head?.views[this.k], share = Number(this.over.value);
         if (!view?.photo || !view.cam_to_world) return;
         if (share > 0) {
-            if (!this.overlay.src) this.overlay.src = this.source.address(view.photo);
+            this.overlay.src ||= this.source.address(view.photo);
+            this.overlay.hidden = false;
             this.goTo(this.k);
         }
         this.overlay.style.opacity = share;

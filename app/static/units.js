@@ -5,7 +5,7 @@ const METRES = { mm: 0.001, cm: 0.01, m: 1 };
 /** A length of the scene in words; `metresPerUnit` is null where nobody knows. */
 export function lengthText(units, metresPerUnit) {
     if (!metresPerUnit) return `${digits(units)} units`;
-    const metres = units * metresPerUnit;
+    const metres = rounded(units * metresPerUnit);
     const unit = metres < 0.01 ? 'mm' : metres < 1 ? 'cm' : 'm';
     return `${digits(metres / METRES[unit])} ${unit}`;
 }
@@ -17,6 +17,5 @@ export function scaleFrom(units, amount, unit) {
     return value > 0 && Number.isFinite(scale) && scale > 0 ? scale : null;
 }
 
-function digits(value) {
-    return value >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
-}
+const rounded = (value) => (value >= 1000 ? Math.round(value) : Number(value.toPrecision(3)));
+const digits = (value) => String(rounded(value));

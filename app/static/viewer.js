@@ -32,7 +32,7 @@ class Viewer {
         this.scene = null;
         this.busy = 0;
         this.ways = new Ways(this);
-        const jump = (k) => this.goTo(k, false), set = (changes) => this.set(changes);
+        const jump = (k) => (this.camera.view === k ? this.photos.place(this.camera) : this.goTo(k, false)), set = (changes) => this.set(changes);
         this.filters = new Filters(set);
         this.photos = new PhotoPanel(jump, (units) => lengthText(units, this.measure?.metresPerUnit));
         this.strip = new Strip((k) => this.ways.choose(k));

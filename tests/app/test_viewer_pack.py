@@ -113,7 +113,8 @@ def test_the_folder_holds_what_the_head_names(tmp_path):
     head = json.loads((tmp_path / "view" / "view.json").read_text())
     assert head["modes"] == ["splats", "points", "mesh"] and head["mesh"] == "mesh.glb" and not head["metric"]
     assert (tmp_path / "view" / "view.bin").stat().st_size == 24 * head["count"]
-    named = {"view.json", "view.bin", "mesh.glb", *(view[key] for view in head["views"] for key in ("photo", "depth", "confidence_picture", "normals"))}
+    pictures = {view[key] for view in head["views"] for key in ("photo", "depth", "confidence_picture", "normals")}
+    named = {"view.json", "view.bin", "mesh.glb", *pictures}
     assert named == {p.relative_to(tmp_path / "view").as_posix() for p in (tmp_path / "view").rglob("*") if p.is_file() and p.name != ".recon"}
     assert [view["name"] for view in head["views"]] == list(NAMES) and all("<" not in name for name in named)
     near, far = head["views"][0]["depth_range"]
@@ -145,7 +146,8 @@ def test_unplaced_views_have_no_camera(tmp_path):
     scene = known_scene()
     T = scene.cameras.cam_to_world.clone()
     T[1] = torch.nan
-    lost = Cameras(K=scene.cameras.K, cam_to_world=T, width=WIDTH, height=HEIGHT, placed_by=("matches", "unplaced"), confidence=torch.tensor([0.9, torch.nan]))
+    sure = torch.tensor([0.9, torch.nan])
+    lost = Cameras(K=scene.cameras.K, cam_to_world=T, width=WIDTH, height=HEIGHT, placed_by=("matches", "unplaced"), confidence=sure)
     write_view(Scene(cameras=lost, images=scene.images, gaussians=scene.gaussians), tmp_path / "view")
     _, second = json.loads((tmp_path / "view" / "view.json").read_text())["views"]
     assert second["cam_to_world"] is None and second["K"] is None and second["words"][0].startswith("Not placed")
@@ -161,7 +163,7 @@ def test_scenes_of_points_or_meshes_alone(tmp_path):
 
 
 def test_a_scene_of_nothing_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(ReconError, match="nothing to look at|no Gaussians, points or mesh"):
+    with pytest.raises(ReconError, match="no Gaussians, points or mesh"):
         write_view(Scene(cameras=no_cameras()), tmp_path / "view")
     assert list(tmp_path.iterdir()) == []
 

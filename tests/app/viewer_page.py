@@ -8,8 +8,6 @@ import io
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +45,9 @@ def needs_engine() -> None:
         pytest.skip("the 3D engine is absent: tools/fetch_viewer.py needs npm and a registry")
 
 
-@contextmanager
-def chromium(path: str, *more: str, **options: Any) -> Iterator[Any]:
-    """A headless browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, headless=True, args=[*FLAGS, *more], **options)
-        yield browser
-        browser.close()
+def launch(playwright: Any, *more: str, **options: Any) -> Any:
+    """A headless Chromium that draws in software; skips the test where there is none."""
+    return playwright.chromium.launch(executable_path=needs_browser(), headless=True, args=[*FLAGS, *more], **options)
 
 
 class Server:
