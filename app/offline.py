@@ -16,6 +16,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 from recon.app.view_pack import BINARY, HEAD, MESH, write_view
 from recon.errors import ReconError
 from recon.io.files import whole_folder
@@ -32,8 +34,13 @@ PART_BYTES = 3 * 2**19  # a chunk of view.bin
 IMPORT = re.compile(r"(from|import) '\./([\w/.]+\.js)'")
 
 
-def write_offline(scene: Scene, folder: Path, *, title: str, report: dict[str, Any] | None = None, guard: Guard | None = None) -> list[Path]:
-    """Writes the folder, whole or not at all, and returns its files, index.html first. Raises ReconError, also where the engine was not fetched."""
+def write_offline(
+    scene: Scene, folder: Path, *, title: str, report: dict[str, Any] | None = None, confidence: np.ndarray | None = None, guard: Guard | None = None
+) -> list[Path]:
+    """Writes the folder, whole or not at all, and returns its files, index.html first. Raises ReconError, also where the engine was not fetched.
+
+    `report` and `confidence` as in `write_view`.
+    """
     if not ENGINE.is_file():
         raise ReconError("the 3D engine is absent: this copy of recon was built without npm; run `python tools/fetch_viewer.py` in a checkout")
     guard = guard or Guard()
@@ -42,7 +49,7 @@ def write_offline(scene: Scene, folder: Path, *, title: str, report: dict[str, A
     with whole_folder(folder, guard, stale=stale) as temporary:
         with tempfile.TemporaryDirectory() as scratch:
             pack = Path(scratch) / "pack"
-            write_view(scene, pack, report=report)
+            write_view(scene, pack, report=report, confidence=confidence)
             head = json.loads((pack / HEAD).read_text(encoding="utf-8"))
             head["parts"] = {name: _write_parts(pack / name, temporary / PARTS) for name in (BINARY, MESH) if (pack / name).is_file()}
             for name in PICTURES:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from recon.app.view_pictures import view_pictures
@@ -24,15 +25,18 @@ VERSION = 1
 BINARY, HEAD, MESH = "view.bin", "view.json", "mesh.glb"
 
 
-def write_view(scene: Scene, folder: Path, *, report: dict[str, Any] | None = None, guard: Guard | None = None) -> None:
-    """Writes the viewer's folder, whole or not at all; its parent is there. Raises FileError.
+def write_view(
+    scene: Scene, folder: Path, *, report: dict[str, Any] | None = None, confidence: np.ndarray | None = None, guard: Guard | None = None
+) -> None:
+    """Writes the viewer's folder, whole or not at all; its parent is there. Raises ReconError.
 
-    `report`: the content of report.json (or of `scene.report`, the default), for warnings and agreement.
+    `report`: the content of report.json (or of `scene.report`, the default), for warnings and agreement. `confidence` [N] of the Gaussians where
+    the scene has no pointmaps that tell it.
     """
     report = scene.report if report is None else report
     with whole_folder(folder, guard) as temporary:
         head = view_head(scene, report)
-        splats = splats_of(scene)
+        splats = splats_of(scene, confidence)
         blob, told = pack(splats) if splats is not None else (b"", {"count": 0, "chunk": 1, "scale_log_range": [0.0, 1.0]})
         (temporary / BINARY).write_bytes(blob)
         head |= told

@@ -39,25 +39,26 @@ class Splats:
     sh_degree: int = 0  # of the scene; the pack holds degree 0
 
 
-def splats_of(scene: Scene) -> Splats | None:
-    """The Gaussians of a scene, else its points where it has no mesh; None where there is neither."""
+def splats_of(scene: Scene, confidence: np.ndarray | None = None) -> Splats | None:
+    """The Gaussians of a scene, else its points where it has no mesh; None where there is neither. `confidence` [N] of its Gaussians, where known."""
     if scene.gaussians is not None and len(scene.gaussians):
-        return _of_gaussians(scene, scene.gaussians.to("cpu"))
+        return _of_gaussians(scene, scene.gaussians.to("cpu"), confidence)
     cloud = points_of(scene) if scene.mesh is None else None
     if cloud is None or not len(cloud):
         return None
     cloud = cloud.to("cpu")
     fine = cloud.points.isfinite().all(1)
     colors = torch.full_like(cloud.points, 0.6) if cloud.colors is None else cloud.colors
-    view, confidence = _origin(scene, len(cloud))
+    view, sure = _origin(scene, len(cloud))
     return Splats(
         positions=cloud.points[fine].float().numpy(), colors=colors[fine].numpy(), opacities=np.ones(int(fine.sum()), np.float32), scales=None,
-        quats=None, view=None if view is None else view[fine.numpy()], confidence=None if confidence is None else confidence[fine.numpy()],
+        quats=None, view=None if view is None else view[fine.numpy()], confidence=None if sure is None else sure[fine.numpy()],
     )  # fmt: skip
 
 
-def _of_gaussians(scene: Scene, gaussians: Gaussians) -> Splats:
+def _of_gaussians(scene: Scene, gaussians: Gaussians, known: np.ndarray | None) -> Splats:
     view, confidence = _origin(scene, len(gaussians))
+    confidence = confidence if known is None else known
     fine = valid_rows(gaussians)
     if not fine.all():
         rows = fine.numpy()

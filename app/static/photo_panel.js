@@ -20,7 +20,7 @@ export class PhotoPanel {
         this.overRow = element('label', { class: 'recon-row' }, element('span', { text: 'Photo over the view' }), this.over);
         this.overlay = element('img', { class: 'recon-photo-over', alt: '', hidden: true });
         this.panel = element('div', { class: 'recon-panel recon-photo', hidden: true, role: 'group', 'aria-label': 'Photo' },
-            this.title, element('div', { class: 'recon-tabs' }, ...Object.values(this.tabs)), this.picture, this.caption, this.overRow, this.words);
+            this.title, this.overRow, element('div', { class: 'recon-tabs' }, ...Object.values(this.tabs)), this.picture, this.caption, this.words);
     }
 
     fill(head, source) {
