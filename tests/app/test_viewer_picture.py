@@ -61,10 +61,11 @@ def test_turned_axes_are_noticed(view, scenes, tmp_path):
 
 
 def test_it_is_the_picture_of_recon_render(view):
-    """The same camera in both: the first photo's with its principal point off the middle, the second's, and one turned by hand."""
+    """The same camera in both: the first photo's with its principal point off the middle, the second's, one turned by hand, and one far away, where
+    splats are smaller than pixels and the widening counts. Only what the scene covers is compared: an empty background is always right."""
     gaussians = known_scene().gaussians
     view.evaluate("reconViewer.set({ cameras: false })")
-    for move in ("", "reconViewer.goTo(1, false)", "reconViewer.camera.orbit(-60, 30); reconViewer.camera.dolly(1.3)"):
+    for move in ("", "reconViewer.goTo(1, false)", "reconViewer.camera.orbit(-60, 30)", "reconViewer.camera.dolly(3)"):
         view.evaluate(f"() => {{ {move} }}")
         pixels, camera = picture(view), view.evaluate("reconViewer.camera.asRecon()")
         assert pixels.shape[:2] == (camera["height"], camera["width"])
@@ -73,8 +74,9 @@ def test_it_is_the_picture_of_recon_render(view):
         )  # fmt: skip
         background = [0.93, 0.935, 0.945]
         wanted = recon.render(gaussians, cameras, background=background).color[0].clamp(0, 1).numpy() * 255
-        error = float(((pixels - wanted) ** 2).mean())
-        assert shown(pixels).mean() > 0.3
+        covered = shown(pixels) | shown(wanted)
+        error = float(((pixels - wanted)[covered] ** 2).mean())
+        assert covered.mean() > 0.05
         assert 10 * np.log10(255**2 / error) > ENOUGH_DB, move or "first photo"
 
 

@@ -20,20 +20,27 @@ NAMES = ("<img src=x onerror=window.hacked=1>.jpg", '"><script>window.hacked=1</
 BALL, RADIUS = torch.tensor([-0.5, 0.55, 3.0]), 0.45
 
 
-def cameras() -> Cameras:
-    """One straight camera with its principal point off the middle, and one to its right that is turned, rolled and longer."""
+def cameras(size: float = 1) -> Cameras:
+    """One straight camera with its principal point off the middle, and one to its right that is turned, rolled and longer.
+
+    `size`: how many times 200 x 150 pixels their pictures are in each direction.
+    """
     yaw, roll = math.radians(-6), math.radians(8)
     turn = torch.tensor([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
     spin = torch.tensor([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
     T = torch.eye(4).repeat(2, 1, 1)
     T[1, :3, :3], T[1, :3, 3] = turn @ spin, torch.tensor([0.5, -0.1, 0.2])
     K = torch.tensor([[[210.0, 0, 92], [0, 210, 80], [0, 0, 1]], [[260.0, 0, 100], [0, 260, 75], [0, 0, 1]]])
-    return Cameras(K=K, cam_to_world=T, width=WIDTH, height=HEIGHT, placed_by=("matches", "pointmap"), confidence=torch.tensor([0.9, 0.35]))
+    K[:, :2] *= size
+    return Cameras(
+        K=K, cam_to_world=T, width=round(WIDTH * size), height=round(HEIGHT * size), placed_by=("matches", "pointmap"),
+        confidence=torch.tensor([0.9, 0.35]),
+    )  # fmt: skip
 
 
 def trace(views: Cameras) -> Tensor:  # [V, H, W]
     """Exact depth (z) of what each pixel sees."""
-    y, x = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    y, x = torch.meshgrid(torch.arange(views.height) + 0.5, torch.arange(views.width) + 0.5, indexing="ij")
     out = []
     for K, T in zip(views.K, views.cam_to_world, strict=True):
         ray = torch.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], torch.ones_like(x)], -1) @ T[:3, :3].T
@@ -61,14 +68,14 @@ def colour(points: Tensor) -> Tensor:  # [..., 3] -> [..., 3]
     return torch.where(dark[..., None], torch.zeros(3), rgb)
 
 
-def known_scene(*, mesh: bool = False, names: tuple[str, str] = NAMES, metric: bool = False) -> Scene:
-    """The scene; with `mesh` also a grid of triangles over what the first view sees."""
-    views = cameras()
+def known_scene(*, mesh: bool = False, names: tuple[str, str] = NAMES, metric: bool = False, size: float = 1) -> Scene:
+    """The scene, of 60,000 * size^2 Gaussians; with `mesh` also a grid of triangles over what the first view sees."""
+    views = cameras(size)
     depth = trace(views)
     local = torch.stack([_local(d, K) for d, K in zip(depth, views.K, strict=True)])
     points = torch.stack([p @ T[:3, :3].T + T[:3, 3] for p, T in zip(local, views.cam_to_world, strict=True)])
     rgb = colour(points)
-    mask = torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool)
+    mask = torch.ones_like(depth, dtype=torch.bool)
     confidence = 5 + 40 * torch.sigmoid(points[..., 0])  # the left is the least sure
     means, quats, scales, opacities, sh = pixel_gaussians(local, rgb, confidence, mask, views.K, views.cam_to_world)
     agreement = [{"pnp_rotation_degrees": 0.4, "pnp_centre": 0.01, "depth": 0.02, "points": 1452}, None]
@@ -87,7 +94,7 @@ def _local(depth: Tensor, K: Tensor) -> Tensor:  # [H, W] -> [H, W, 3]
 
 
 def _mesh(points: Tensor, rgb: Tensor) -> Mesh:
-    index = torch.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    index = torch.arange(points[..., 0].numel()).view(points.shape[:2])
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     faces = torch.cat([torch.stack([a, c, b], -1).reshape(-1, 3), torch.stack([b, c, d], -1).reshape(-1, 3)])
     z = points[..., 2].reshape(-1)[faces]
