@@ -23,6 +23,8 @@ from recon.scene import Gaussians, Scene
 CHUNK = 65536
 UNKNOWN_VIEW = 511
 RANKS = 127
+TURN_PARTS = np.array([[0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0]])  # q, q i, q j, q k: which part of q, and its sign
+TURN_SIGNS = np.array([[1, 1, 1, 1], [-1, 1, 1, -1], [-1, -1, 1, 1], [-1, 1, -1, 1]], np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +114,9 @@ def pack(splats: Splats, *, seed: int = 0) -> tuple[bytes, dict[str, Any]]:
 
 def _largest_first(quats: np.ndarray) -> np.ndarray:  # [N, 4] wxyz -> [N, 4] unit
     """The same Gaussians' quaternions with w their largest part, times i, j or k (half a turn around an own axis) where it is not."""
-    w, x, y, z = quats.T
-    ways = np.stack([quats, np.stack([-x, w, z, -y], 1), np.stack([-y, -z, w, x], 1), np.stack([-z, y, -x, w], 1)])
-    best = ways[np.abs(quats).argmax(1), np.arange(len(quats))]
-    return best * (np.sign(best[:, :1]) / np.linalg.norm(best, axis=1, keepdims=True))
+    largest = np.abs(quats).argmax(1)
+    turned = np.take_along_axis(quats, TURN_PARTS[largest], 1) * TURN_SIGNS[largest]
+    return turned * (np.sign(turned[:, :1]) / np.sqrt((turned * turned).sum(1, keepdims=True)))
 
 
 def _sample(values: np.ndarray) -> np.ndarray:
