@@ -42,10 +42,11 @@ def write_view(
         head |= told
         if splats is not None:
             head |= {"sh_degree": splats.sh_degree, "has_confidence": splats.confidence is not None, "has_origin": splats.view is not None}
-        head["modes"] = [*(["splats"] if splats is not None and splats.scales is not None else []), *(["points"] if splats is not None else [])]
         if scene.mesh is not None and len(scene.mesh.faces):
             _write_mesh(scene, temporary)
-            head |= {"mesh": MESH, "modes": [*head["modes"], "mesh"]}
+            head["mesh"] = MESH
+        there = {"splats": splats is not None and splats.scales is not None, "mesh": head["mesh"], "points": splats is not None}
+        head["modes"] = [mode for mode, is_there in there.items() if is_there]  # the first is what is shown at first
         for view, pictures in zip(head["views"], view_pictures(scene, temporary), strict=True):
             view |= pictures
         (temporary / HEAD).write_text(json.dumps(head, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -42,10 +42,10 @@ class Splats:
 
 
 def splats_of(scene: Scene, confidence: np.ndarray | None = None) -> Splats | None:
-    """The Gaussians of a scene, else its points where it has no mesh; None where there is neither. `confidence` [N] of its Gaussians, where known."""
+    """The Gaussians of a scene, else its points or its mesh's vertices; None for nothing. `confidence` [N] of its Gaussians, where known."""
     if scene.gaussians is not None and len(scene.gaussians):
         return _of_gaussians(scene, scene.gaussians.to("cpu"), confidence)
-    cloud = points_of(scene) if scene.mesh is None else None
+    cloud = points_of(scene)
     if cloud is None or not len(cloud):
         return None
     cloud = cloud.to("cpu")

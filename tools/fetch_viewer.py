@@ -92,7 +92,7 @@ def main() -> int:
     try:
         fetch()
     except Unavailable as error:
-        print(f"viewer: {error}; `recon app` and `recon view` work without the 3D view until tools/fetch_viewer.py has run", file=sys.stderr)
+        print(f"viewer: {error}; until tools/fetch_viewer.py has run, `recon app` shows no 3D view and `recon view` writes none", file=sys.stderr)
         return 0 if "--optional" in sys.argv[1:] else 1
     except Tampered as error:
         print(f"viewer: {error}", file=sys.stderr)

@@ -20,8 +20,8 @@ export class Filters {
             ...Object.values(this.sliders).map((one) => one.row), this.originRow, this.camerasRow, this.note);
     }
 
-    /** Offers what this scene can be filtered by. */
-    offer(head) {
+    /** Offers what this scene can be filtered by; `limit`: so many of its splats are shown here. */
+    offer(head, limit) {
         const options = [element('option', { value: -1, text: 'all photos' })];
         head.views.forEach((view, k) => { if (view.cam_to_world) options.push(element('option', { value: k, text: view.name })); });
         this.origin.replaceChildren(...options);
@@ -29,8 +29,12 @@ export class Filters {
         this.sliders.confidence.row.hidden = !head.has_confidence;
         this.sliders.pointSize.row.hidden = !head.modes.includes('points');
         this.camerasRow.hidden = !head.views.some((view) => view.cam_to_world);
-        this.note.hidden = !head.sh_degree;
-        this.note.textContent = 'Colours of this scene change with the direction; here each splat has its mean colour. The files keep all.';
+        const notes = [
+            head.sh_degree ? 'Colours of this scene change with the direction; here each splat has its mean colour.' : '',
+            limit < head.count ? `This small device shows ${limit.toLocaleString('en')} of ${head.count.toLocaleString('en')} splats.` : '',
+        ].filter(Boolean);
+        this.note.textContent = notes.length ? `${notes.join(' ')} The files keep all.` : '';
+        this.note.hidden = !notes.length;
     }
 
     update(values) {

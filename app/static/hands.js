@@ -5,11 +5,12 @@ const CLICK_PX = 6; // a press that moves no farther is a click
 /** Listens on the canvas; `does` has moving(), click(x, y), double(x, y) and key(event) -> whether it was used. */
 export function listen(canvas, camera, does) {
     const fingers = new Map();
-    let travelled = 0;
+    let travelled = 0, several = false;
     canvas.addEventListener('pointerdown', (event) => {
         canvas.setPointerCapture(event.pointerId);
         canvas.focus({ preventScroll: true });
         if (!fingers.size) travelled = 0;
+        several = fingers.size > 0;
         fingers.set(event.pointerId, { x: event.clientX, y: event.clientY, button: event.button });
     });
     canvas.addEventListener('pointermove', (event) => {
@@ -33,7 +34,7 @@ export function listen(canvas, camera, does) {
     const lift = (event) => {
         const was = fingers.get(event.pointerId);
         fingers.delete(event.pointerId);
-        if (was && travelled < CLICK_PX && event.type === 'pointerup' && was.button === 0) does.click(event.offsetX, event.offsetY);
+        if (was && !several && travelled < CLICK_PX && event.type === 'pointerup' && was.button === 0) does.click(event.offsetX, event.offsetY);
     };
     canvas.addEventListener('pointerup', lift);
     canvas.addEventListener('pointercancel', lift);

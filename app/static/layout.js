@@ -11,7 +11,7 @@ export function layOut(host, { over, strip }) {
     host.classList.add('recon-viewer');
     const canvas = element('canvas', {
         tabindex: 0, role: 'application', 'aria-label': 'The scene in 3D. Arrow keys turn, shift and arrow keys move, plus and minus go nearer and '
-            + 'farther, 1 to 9 fly to a photo, 0 is the first view.',
+            + 'farther, 1 to 9 and square brackets fly to the photos, 0 is the first view.',
     });
     const note = element('div', { class: 'recon-note', role: 'status', hidden: true });
     const stage = element('div', { class: 'recon-stage' }, canvas, ...over, note);

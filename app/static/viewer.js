@@ -2,9 +2,8 @@
 //
 // viewer.load(baseUrl or source)  the scene of a folder that app/view_pack.py wrote; resolves when all of it is there
 // viewer.set({mode, confidence, opacity, view, pointSize, cameras, measure})
-// viewer.goTo(k), viewer.reset()  the camera of photo k, of the first photo
+// viewer.goTo(k), viewer.reset(), viewer.destroy()
 // await viewer.settled(), viewer.picture()  everything is drawn; a canvas with the picture
-// viewer.destroy()
 import { Camera } from './camera.js';
 import { Clock } from './clock.js';
 import { createEngine, picture, settled } from './engine.js';
@@ -106,7 +105,7 @@ class Viewer {
         Object.assign(this.camera, { up: head.up, reach: head.radius });
         this.measure.clear(head.metres_per_unit ?? (head.metric ? 1 : null));
         this.toolbar.offer(this.scene.modes);
-        this.filters.offer(head);
+        this.filters.offer(head, this.scene.splats.store.limit);
         this.strip.fill(head, source);
         this.photos.fill(head, source);
         this.resize();
@@ -171,6 +170,7 @@ class Viewer {
     }
 
     async settled() {
+        if (this.broken) return true;
         this.pace.rest();
         await settled(this.engine, () => this.scene?.splats.splats.enabled ?? false, () => this.busy > 0 || this.camera.flight !== null || this.pace.thinned);
         return true;

@@ -57,7 +57,7 @@ export class Ways {
             0: () => this.reset(), Home: () => this.reset(), m: () => viewer.set({ measure: !values.measure }), p: () => viewer.open('photo'),
             f: () => toggleFullscreen(viewer.host), c: () => viewer.set({ cameras: !values.cameras }), Escape: () => viewer.set({ measure: false }),
         }[key];
-        const photo = /^[1-9]$/.test(key) ? Number(key) - 1 : -1;
+        const step = { ']': 1, '[': -1 }[key], photo = step ? viewer.photos.k + step : /^[1-9]$/.test(key) ? Number(key) - 1 : -1;
         if (does) does();
         else if (this.scene?.head.views[photo]) this.choose(photo);
         else return false;

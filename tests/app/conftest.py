@@ -52,12 +52,42 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server.stop()
 
 
-@pytest.fixture
-def view(browser: Any, scenes: Any) -> Iterator[Any]:
-    """A small page that shows the known scene; afterwards: nothing went wrong in it, and no request left the machine."""
-    from viewer_page import show, watch
+@pytest.fixture(scope="session")
+def shared_page(browser: Any, scenes: Any) -> Iterator[Any]:
+    """A small page with a viewer; one for all tests, since starting one costs more than most of them. Views change at once."""
+    from viewer_page import SMALL, watch
 
-    context = browser.new_context(viewport={"width": 640, "height": 480})
+    context = browser.new_context(**SMALL, reduced_motion="reduce")
+    page = watch(context.new_page())
+    page.goto(scenes.address)
+    page.wait_for_function("window.mounted")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def view(shared_page: Any) -> Iterator[Any]:
+    """The shared page with the known scene as when it was opened; afterwards: nothing went wrong in it, and no request left the machine."""
+    shared_page.problems[:] = []
+    shared_page.evaluate("""async () => {
+        const { filters, measure, photos, scene, toolbar } = reconViewer;
+        for (const [name, panel] of [['filters', filters.panel], ['photo', photos.panel]]) { panel.hidden = true; toolbar.press(name, false); }
+        reconViewer.set({ mode: 'splats', confidence: 0, opacity: 1, view: -1, pointSize: 2, cameras: true, measure: false });
+        if (!scene?.source.address('').endsWith('/known/')) return reconViewer.load('/recon/scene/known/');
+        photos.fill(scene.head, scene.source);
+        measure.clear(null);
+        reconViewer.reset(false);
+    }""")
+    yield shared_page
+    assert not shared_page.problems and not shared_page.outside
+
+
+@pytest.fixture
+def own_page(browser: Any, scenes: Any) -> Iterator[Any]:
+    """A page of the test's own with the known scene, where views fly; checked afterwards in the same way."""
+    from viewer_page import SMALL, show, watch
+
+    context = browser.new_context(**SMALL)
     page = watch(context.new_page())
     show(page, scenes.address, "known")
     yield page

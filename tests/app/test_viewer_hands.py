@@ -49,7 +49,6 @@ def test_sliders_change_the_picture_without_a_request(view):
 
 def test_measuring_two_marks_of_known_distance(view, scenes):
     """The marks on the wall are one unit apart; then somebody says that they are 25 cm apart, and the server is told."""
-    view.keyboard.press("Tab")
     view.get_by_label("Measure a length").click()
     words = view.locator(".recon-measure-words")
     assert words.text_content() == "Click two places of the scene."
@@ -117,6 +116,10 @@ def test_keys_thumbnails_and_pyramids_fly_to_the_photos(view, scenes):
     wanted = json.loads((scenes.scenes["known"] / "view.json").read_text())["views"][1]["cam_to_world"]
     assert np.allclose(view.evaluate("reconViewer.camera.asRecon()")["cam_to_world"], wanted, atol=1e-6)  # also its roll
     assert view.locator(".recon-thumb[aria-current]").get_attribute("aria-label").startswith("Photo 2")
+    view.keyboard.press("[")
+    assert at_photo(view) == 0
+    view.keyboard.press("]")
+    assert at_photo(view) == 1
     view.keyboard.press("0")
     assert at_photo(view) == 0
     view.locator(".recon-thumb").nth(1).click()
@@ -128,6 +131,16 @@ def test_keys_thumbnails_and_pyramids_fly_to_the_photos(view, scenes):
     view.locator("canvas").focus()
     view.keyboard.press("ArrowLeft")
     assert at_photo(view) is None
+
+
+def test_a_flight_takes_its_time_and_ends_where_it_should(own_page):
+    before = own_page.evaluate("reconViewer.camera.position")
+    own_page.evaluate("() => { reconViewer.goTo(1); }")
+    own_page.wait_for_function("reconViewer.camera.flight && reconViewer.camera.position[0] > 0.001")
+    between = own_page.evaluate("reconViewer.camera.position")
+    assert at_photo(own_page) == 1
+    after = own_page.evaluate("reconViewer.camera.position")
+    assert before[0] < between[0] <= after[0] == pytest.approx(0.5)
 
 
 def test_hands_turn_move_and_go_nearer(view):
@@ -198,35 +211,35 @@ def test_names_of_photos_are_text(view):
     assert view.evaluate("window.hacked === undefined && !document.querySelector('#host [onerror], #host script')")
 
 
-def test_everything_can_be_done_by_keyboard(view):
+def test_everything_can_be_done_by_keyboard(own_page):
     """Tab reaches the canvas and every button; the choice of what is shown moves with the arrows."""
     reached = []
     said = "(() => { const e = document.activeElement; return `${e.tagName} ${e.getAttribute('aria-label') ?? e.textContent}`; })()"
     for _ in range(12):
-        view.keyboard.press("Tab")
-        reached.append(view.evaluate(said))
+        own_page.keyboard.press("Tab")
+        reached.append(own_page.evaluate(said))
     text = "\n".join(reached)
     for wanted in ("CANVAS", "Splats", "Filters", "Measure", "The photo", "Back to the first", "Full screen", "Photo 1", "Photo 2"):
         assert wanted in text, wanted
-    view.get_by_role("radio", name="Splats").focus()
-    view.keyboard.press("ArrowRight")
-    assert view.evaluate("reconViewer.state.values.mode") == "points"
-    view.locator("canvas").focus()
-    view.keyboard.press("m")
-    assert view.locator(".recon-measure").is_visible()
+    own_page.get_by_role("radio", name="Splats").focus()
+    own_page.keyboard.press("ArrowRight")
+    assert own_page.evaluate("reconViewer.state.values.mode") == "points"
+    own_page.locator("canvas").focus()
+    own_page.keyboard.press("m")
+    assert own_page.locator(".recon-measure").is_visible()
 
 
-def test_light_and_dark(view):
-    light = picture(view)[2, 2]
-    view.emulate_media(color_scheme="dark")
-    dark = picture(view)[2, 2]
+def test_light_and_dark(own_page):
+    light = picture(own_page)[2, 2]
+    own_page.emulate_media(color_scheme="dark")
+    dark = picture(own_page)[2, 2]
     assert light.mean() > 200 and dark.mean() < 60
-    view.evaluate("""() => { const host = document.getElementById('host'); host.parentElement.classList.add('gradio-container', 'dark');
+    own_page.evaluate("""() => { const host = document.getElementById('host'); host.parentElement.classList.add('gradio-container', 'dark');
         reconViewer.destroy(); return import('/recon/static/viewer.js').then((module) => module.mount(host)); }""")
-    view.emulate_media(color_scheme="light")  # in a Gradio page its own theme counts
-    assert view.evaluate("document.getElementById('host').dataset.theme") == "dark"
-    view.evaluate("document.body.classList.remove('dark')")
-    view.wait_for_function("document.getElementById('host').dataset.theme === 'light'")
+    own_page.emulate_media(color_scheme="light")  # in a Gradio page its own theme counts
+    assert own_page.evaluate("document.getElementById('host').dataset.theme") == "dark"
+    own_page.evaluate("document.body.classList.remove('dark')")
+    own_page.wait_for_function("document.getElementById('host').dataset.theme === 'light'")
 
 
 def test_nothing_moves_the_page_and_nothing_is_drawn_at_rest(view):
@@ -240,10 +253,25 @@ def test_nothing_moves_the_page_and_nothing_is_drawn_at_rest(view):
     assert view.evaluate("reconViewer.engine.frames") <= frames + 1
 
 
-def test_the_element_goes_away_with_the_page(view):
-    view.evaluate("document.getElementById('host').remove()")
-    view.wait_for_function("reconViewer.destroyed")
-    view.problems[:] = []
+def test_full_screen_and_back(own_page):
+    small = own_page.evaluate("reconViewer.canvas.width")
+    own_page.get_by_label("Full screen").click()
+    own_page.wait_for_function("document.fullscreenElement?.id === 'host'")
+    own_page.get_by_label("Full screen").click()
+    own_page.wait_for_function("!document.fullscreenElement")
+    own_page.evaluate("() => { document.getElementById('host').requestFullscreen = () => Promise.reject(new Error('as on an iPhone')); }")
+    own_page.evaluate("Object.assign(document.getElementById('host').style, { width: '240px' })")
+    own_page.wait_for_function("w => reconViewer.canvas.width === w / 2", arg=small)
+    own_page.get_by_label("Full screen").click()
+    assert own_page.evaluate("document.getElementById('host').classList.contains('recon-full')")
+    own_page.get_by_label("Full screen").click()
+    assert not own_page.evaluate("document.getElementById('host').classList.contains('recon-full')")
+
+
+def test_the_element_goes_away_with_the_page(own_page):
+    own_page.evaluate("document.getElementById('host').remove()")
+    own_page.wait_for_function("reconViewer.destroyed")
+    own_page.problems[:] = []
 
 
 def test_a_browser_without_webgl_reads_a_sentence(playwright, scenes):

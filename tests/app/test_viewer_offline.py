@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from viewer_page import alike, needs_engine, photo_part, picture, shown, watch
+from viewer_page import SMALL, alike, needs_engine, photo_part, picture, shown, watch
 from viewer_scene import MARKS, NAMES, known_scene
 
 from recon.app import offline
@@ -46,7 +46,7 @@ def test_a_double_click_shows_the_scene_without_network(browser, tmp_path):
     scene = known_scene(mesh=True)
     files = write_offline(scene, tmp_path / "share it", title="</title><script>window.hacked=1</script>")
     assert files[0].name == "index.html"
-    context = browser.new_context(viewport={"width": 640, "height": 480}, offline=True)
+    context = browser.new_context(**SMALL, offline=True, reduced_motion="reduce")
     page = watch(context.new_page())
     page.goto(files[0].as_uri())
     page.wait_for_function("window.reconViewer?.times.loaded")

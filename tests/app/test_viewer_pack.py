@@ -111,7 +111,7 @@ def test_values_that_cannot_be_drawn_are_left_out_with_their_origin():
 def test_the_folder_holds_what_the_head_names(tmp_path):
     write_view(known_scene(mesh=True), tmp_path / "view")
     head = json.loads((tmp_path / "view" / "view.json").read_text())
-    assert head["modes"] == ["splats", "points", "mesh"] and head["mesh"] == "mesh.glb" and not head["metric"]
+    assert head["modes"] == ["splats", "mesh", "points"] and head["mesh"] == "mesh.glb" and not head["metric"]
     assert (tmp_path / "view" / "view.bin").stat().st_size == 24 * head["count"]
     pictures = {view[key] for view in head["views"] for key in ("photo", "depth", "confidence_picture", "normals")}
     named = {"view.json", "view.bin", "mesh.glb", *pictures}
@@ -159,7 +159,7 @@ def test_scenes_of_points_or_meshes_alone(tmp_path):
     write_view(Scene(cameras=no_cameras(), mesh=scene.mesh), tmp_path / "mesh")
     points, mesh = (json.loads((tmp_path / name / "view.json").read_text()) for name in ("points", "mesh"))
     assert points["modes"] == ["points"] and points["count"] == 2 * WIDTH * HEIGHT and points["has_origin"]
-    assert mesh["modes"] == ["mesh"] and mesh["count"] == 0 and mesh["views"] == []
+    assert mesh["modes"] == ["mesh", "points"] and mesh["count"] == len(scene.mesh.vertices) and mesh["views"] == []
 
 
 def test_a_scene_of_nothing_is_refused_and_leaves_nothing(tmp_path):

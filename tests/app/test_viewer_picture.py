@@ -13,7 +13,7 @@ from viewer_page import DESKTOP, PHONE, alike, photo_part, picture, show, shown,
 from viewer_scene import MARKS, RADIUS, colour, known_scene
 
 import recon
-from recon.scene import Cameras
+from recon.scene import Cameras, Mesh
 
 ENOUGH_DB = 40
 
@@ -105,6 +105,28 @@ def test_a_camera_is_drawn_where_the_other_photo_was_taken(view):
     x, y = round(at["x"]), round(at["y"])
     assert at["z"] > 0 and pixels[y - 3 : y + 4, x - 3 : x + 4].any()
     assert not pixels[: pixels.shape[0] // 8].any()
+
+
+def test_a_textured_mesh_lies_on_the_splats(view, scenes, tmp_path):
+    """What the exporter writes for a texture: the wall as two triangles with the first photo's colours."""
+    from recon.app.view_pack import write_view
+
+    scene = known_scene()
+    corners = torch.tensor([[-1.5, -1.2], [1.5, -1.2], [-1.5, 0.9], [1.5, 0.9]])
+    u, v = torch.meshgrid((torch.arange(300) + 0.5) / 300, (torch.arange(300) + 0.5) / 300, indexing="xy")
+    texture = colour(torch.stack([-1.5 + 3 * u, -1.2 + 2.1 * v, torch.full_like(u, 4.0)], -1))
+    mesh = Mesh(
+        vertices=torch.cat([corners, torch.full((4, 1), 4.0)], 1), faces=torch.tensor([[0, 2, 1], [1, 2, 3]]),
+        uvs=torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1]]), texture=texture,
+    )  # fmt: skip
+    write_view(replace(scene, mesh=mesh), tmp_path / "textured")
+    scenes.scenes["textured"] = tmp_path / "textured"
+    show(view, scenes.address, "textured")
+    splats = picture(view)
+    view.evaluate("reconViewer.set({ mode: 'mesh', cameras: false })")
+    wall = picture(view)
+    upper = shown(wall) & (np.arange(len(wall)) < len(wall) // 3)[:, None]  # the ball does not hide it there
+    assert upper.mean() > 0.1 and np.abs(wall - splats)[upper].mean() < 8
 
 
 def test_points_alone_are_shown(view, scenes):

@@ -20,6 +20,7 @@ ENGINE = STATIC / "vendor" / "playcanvas.min.js"
 # without a graphics card ANGLE draws on SwiftShader; no sandbox because tests may run as root in a container
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1400, "height": 900}}
+SMALL: dict[str, Any] = {"viewport": {"width": 480, "height": 380}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 PAGE = b"""<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>body { margin: 0 } #host { height: 100vh }</style><div id="host"></div>
@@ -105,9 +106,10 @@ def watch(page: Any) -> Any:
 
 
 def show(page: Any, address: str, scene: str) -> None:
-    """Opens the page and waits for the whole scene."""
-    page.goto(address)
-    page.wait_for_function("window.mounted")
+    """Opens the page where it is not open and waits for the whole scene."""
+    if page.url != address:
+        page.goto(address)
+        page.wait_for_function("window.mounted")
     page.evaluate("name => reconViewer.load(`/recon/scene/${name}/`)", scene)
 
 
