@@ -57,14 +57,13 @@ export function drawn(engine, mostMs) {
 /** Waits until everything is sorted and a frame shows it; `busy` tells of what else must end first. */
 export async function settled(engine, showsSplats, busy) {
     const pause = () => new Promise((done) => { setTimeout(done, 15); });
-    for (let good = 0; good < 2;) {
+    do {
         while (busy()) await pause();
         const before = engine.frames;
         engine.ready = !showsSplats();
         engine.draw();
         while (engine.frames === before) await pause();
-        good = engine.ready ? good + 1 : 0;
-    }
+    } while (!engine.ready);
 }
 
 /** A canvas with what is drawn now. */

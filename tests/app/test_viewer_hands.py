@@ -232,6 +232,7 @@ def test_everything_can_be_done_by_keyboard(own_page):
 def test_light_and_dark(own_page):
     light = picture(own_page)[2, 2]
     own_page.emulate_media(color_scheme="dark")
+    own_page.wait_for_function("document.getElementById('host').dataset.theme === 'dark'")
     dark = picture(own_page)[2, 2]
     assert light.mean() > 200 and dark.mean() < 60
     own_page.evaluate("""() => { const host = document.getElementById('host'); host.parentElement.classList.add('gradio-container', 'dark');
