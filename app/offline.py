@@ -28,6 +28,7 @@ STATIC = Path(__file__).resolve().parent / "static"
 ENGINE = STATIC / "vendor" / "playcanvas.min.js"
 ENGINE_LICENSE = STATIC / "vendor" / "playcanvas.LICENSE.txt"
 TEMPLATE = "offline.html"
+ROOTS = ("viewer.js", "offline_scene.js")  # what the template imports
 PICTURES = ("photos", "depth", "confidence", "normals")
 PARTS = "scene"  # the folder of the scripts
 PART_BYTES = 3 * 2**19  # a chunk of view.bin
@@ -68,12 +69,17 @@ def page(head: dict[str, Any], title: str) -> str:
 
 
 def modules() -> dict[str, str]:
-    """Every module of the viewer, "recon/NAME.js", as a data: address; modules import each other by these names, which the import map resolves."""
-    found = {}
-    for file in [*sorted(STATIC.glob("*.js")), ENGINE]:
-        name = file.relative_to(STATIC).as_posix()
+    """What the page imports, and what that imports: "recon/NAME.js" -> a data: address. They name each other so, which the import map resolves."""
+    found: dict[str, str] = {}
+    waiting = list(ROOTS)
+    while waiting:
+        name = waiting.pop()
+        if f"recon/{name}" in found:
+            continue
+        file = STATIC / name
         text = file.read_text(encoding="utf-8")
         if file != ENGINE:
+            waiting += [other for _, other in IMPORT.findall(text)]
             text = IMPORT.sub(r"\1 'recon/\2'", text)
         found[f"recon/{name}"] = "data:text/javascript;base64," + base64.b64encode(text.encode()).decode()
     return found
