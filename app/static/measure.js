@@ -12,7 +12,7 @@ export class Measure {
         this.metresPerUnit = null;
         this.overlay = svg('svg', { class: 'recon-overlay', 'aria-hidden': 'true' });
         this.words = element('span', { class: 'recon-measure-words', role: 'status' });
-        this.amount = element('input', { type: 'text', inputmode: 'decimal', size: 5, 'aria-label': 'Length of the line', class: 'recon-number' });
+        this.amount = element('input', { type: 'text', inputmode: 'decimal', size: 5, 'aria-label': 'Length of the line' });
         const units = ['cm', 'm', 'mm'].map((unit) => element('option', { value: unit, text: unit }));
         this.unit = element('select', { 'aria-label': 'Unit of the length' }, ...units);
         this.form = element('form', { class: 'recon-measure-form', on: { submit: (event) => { event.preventDefault(); this.keep(); } } },
