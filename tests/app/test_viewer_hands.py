@@ -248,7 +248,8 @@ def test_the_rules_of_a_page_around_it_do_not_win(view):
     """Gradio's rules for buttons, texts and lists, as they are or stronger."""
     view.get_by_label("The photo and what is known of it").click()
     view.evaluate("""() => { const style = document.createElement('style'); style.id = 'around'; document.body.className = 'prose';
-        style.textContent = `.prose *, .prose.prose [type=button] { color: rgb(1, 2, 3); background: transparent; } .prose ul { list-style: none; padding: 0; }
+        style.textContent = `.prose *, .prose.prose [type=button] { color: rgb(1, 2, 3); background: transparent; }
+            .prose ul { list-style: none; padding: 0; }
             .prose.prose.prose.prose #host { color: rgb(1, 2, 3); }`;
         document.head.append(style); }""")
     look = "([css, key]) => getComputedStyle(document.querySelector(css))[key]"

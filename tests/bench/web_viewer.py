@@ -2,9 +2,9 @@
 
     python tests/bench/web_viewer.py [--splats 1000000] [--hardware] [-o FILE.json]
 
-The page is open before, as it is while a reconstruction runs. "first" and "all": the page has handed the picture to the renderer, "loaded": all splats
-have come, "finished": the renderer is through with all of them. Without --hardware Chromium draws on the CPU (SwiftShader), where one picture of a
-million splats takes seconds by itself.
+The page is open before, as it is while a reconstruction runs. "first" and "all": the page has handed the picture to the renderer, "loaded": all
+splats have come, "finished": the renderer is through with all of them. Without --hardware Chromium draws on the CPU (SwiftShader), where one picture
+of a million splats takes seconds by itself.
 """
 
 from __future__ import annotations
