@@ -1,6 +1,8 @@
 // The engine (PlayCanvas) set up for recon: draws when asked, in OpenCV's axes, as recon.render draws.
 import * as pc from './vendor/playcanvas.min.js';
 
+const QUIET_MS = 100;
+
 /** The engine on a canvas. Throws where there is no WebGL 2. */
 export async function createEngine(canvas) {
     const device = await pc.createGraphicsDevice(canvas, { deviceTypes: ['webgl2'], antialias: false, powerPreference: 'high-performance' });
@@ -20,8 +22,8 @@ export async function createEngine(canvas) {
     eye.addComponent('camera', { nearClip: 0.01, farClip: 1000, toneMapping: pc.TONEMAP_NONE });
     app.root.addChild(eye);
     const draw = () => { app.renderNextFrame = true; };
-    app.systems.gsplat.on('frame:request', draw);
-    const engine = { pc, app, device, eye, draw, frames: 0, ready: false, software: isSoftware(device) };
+    const engine = { pc, app, device, eye, draw, frames: 0, requests: 0, ready: false, software: isSoftware(device) };
+    app.systems.gsplat.on('frame:request', () => { engine.requests++; draw(); });
     app.systems.gsplat.on('frame:ready', (camera, layer, ready) => { engine.ready = ready; });
     app.on('postrender', () => { engine.frames++; });
     engine.destroy = () => {
@@ -54,16 +56,22 @@ export function drawn(engine, mostMs) {
     });
 }
 
-/** Waits until everything is sorted and a frame shows it; `busy` tells of what else must end first. */
+/**
+ * Waits until everything is sorted and drawn; `busy` tells of what else must end first. The engine's "ready" does not know of a sort that a worker
+ * still does after a move, which asks for a frame when it comes: so there must be two ready frames, and then no such request for a while.
+ */
 export async function settled(engine, showsSplats, busy) {
-    const pause = () => new Promise((done) => { setTimeout(done, 15); });
-    do {
-        while (busy()) await pause();
-        const before = engine.frames;
+    const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
+    for (let good = 0; good < 2;) {
+        while (busy()) await pause(15);
+        const { frames, requests } = engine;
         engine.ready = !showsSplats();
         engine.draw();
-        while (engine.frames === before) await pause();
-    } while (!engine.ready);
+        while (engine.frames === frames) await pause(15);
+        good = engine.ready ? good + 1 : 0;
+        if (good === 2) await pause(QUIET_MS);
+        if (good === 2 && showsSplats() && engine.requests !== requests) good = 0;
+    }
 }
 
 /** A canvas with what is drawn now. */
