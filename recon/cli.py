@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "photos to a 3D scene and its files",
     "demo": "the same with the bundled sample photos",
     "render": "pictures or a video of a scene",
+    "mesh": "photos or a scene to one textured mesh",
     "convert": "a file of one format to another",
     "inspect": "what a file holds and what is wrong with it",
     "models": "the networks, what they need and their licences",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from recon.geometry import invert_rigid, project
-from recon.meshes.cleanup import with_normals
 from recon.meshes.depth_views import placed_rows
+from recon.meshes.faces import with_normals
 from recon.scene import Mesh, Scene
 from recon.surfaces.consistency import sample, sample_depth
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from recon.errors import ReconError
-from recon.meshes.cleanup import drop_degenerate, drop_folds
+from recon.meshes.faces import drop_degenerate
+from recon.meshes.folds import unfold
 from recon.scene import Mesh
 
 LEAST_FACES = 4
@@ -33,4 +34,4 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     near = ((vertices - low) / size).float().numpy()  # its threshold is absolute
     out, kept = fast_simplification.simplify(near, mesh.faces.int().numpy(), target_count=faces, agg=AGGRESSION)[:2]
     places = torch.from_numpy(np.asarray(out, np.float64)) * size + low
-    return drop_folds(drop_degenerate(Mesh(vertices=places.float(), faces=torch.from_numpy(np.asarray(kept, np.int64)))))
+    return unfold(drop_degenerate(Mesh(vertices=places.float(), faces=torch.from_numpy(np.asarray(kept, np.int64)))))

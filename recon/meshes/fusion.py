@@ -10,10 +10,11 @@ from typing import Literal, get_args
 import torch
 
 from recon.errors import ReconError
-from recon.meshes.cleanup import CleanUp, clean, drop_degenerate, drop_pieces, with_normals
+from recon.meshes.cleanup import CleanUp, clean, drop_pieces
 from recon.meshes.colors import with_colors
 from recon.meshes.decimation import check_budget, decimate
 from recon.meshes.depth_views import DepthViews, depth_views, placed_rows
+from recon.meshes.faces import drop_degenerate, with_normals
 from recon.meshes.from_gaussians import rendered_scene
 from recon.meshes.grid import grid_mesh
 from recon.meshes.poisson import oriented, points_of_views, poisson_surface

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from recon.errors import ReconError
-from recon.meshes.cleanup import with_faces
 from recon.meshes.depth_views import DepthViews
+from recon.meshes.faces import with_faces
 from recon.scene import Mesh
 
 JUMP = 0.03  # log depth between neighbours, at most; more is an edge

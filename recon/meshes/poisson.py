@@ -19,42 +19,47 @@ from recon.scene import Mesh
 LEAST_POINTS, MOST_POINTS = 50, 600_000
 DEEPEST = 10  # of its octree: 1024 cells across
 NEIGHBOURS = 24  # that a normal of bare points is taken from
-TRIM = 0.05  # share of the vertices, those with the fewest points around them, that an open surface loses
+SUPPORT = 4.0  # cells from the nearest point up to which the surface is kept
 
 
 def poisson_surface(
-    points: Tensor, normals: Tensor, *, voxel_size: float | None = None, trim: float = TRIM, progress: Callable[[str, float], None] | None = None
+    points: Tensor, normals: Tensor, *, voxel_size: float | None = None, support: float | None = SUPPORT,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Mesh:
     """The surface of oriented points [P, 3] with unit normals [P, 3] that look outwards; cells as fine as voxel_size where that is given.
 
-    `trim`: share of the vertices that goes where points are rare (0: the surface stays closed as far as its box reaches). Raises ReconError.
+    `support`: what is further from all points than so many cells goes (None: the surface stays closed as far as its box reaches).
+    Raises ReconError.
     """
     tell = progress or (lambda text, share: None)
     fine = points.isfinite().all(1) & normals.isfinite().all(1) & (normals.norm(dim=1) > 0.5)
     points, normals = points[fine], normals[fine]
     if len(points) < LEAST_POINTS:
         raise ReconError(f"Poisson reconstruction needs at least {LEAST_POINTS} oriented points, and there are {len(points)}")
-    if not 0 <= trim < 1:
-        raise ReconError(f"trim is {trim}, wanted 0 to 1 (a share of the vertices)")
+    if support is not None and not support > 0:
+        raise ReconError(f"support is {support}, wanted a positive number (of cells)")
     if len(points) > MOST_POINTS:
         rows = torch.linspace(0, len(points) - 1, MOST_POINTS).round().long()
         points, normals = points[rows], normals[rows]
     extent = float((points.amax(0) - points.amin(0)).max())
     if extent <= 0:
         raise ReconError("all points lie in one place: there is no surface")
-    cells = 1.1 * extent / (voxel_size or extent * 1.5 / math.sqrt(len(points)))
+    cell = max(voxel_size or extent * 1.5 / math.sqrt(len(points)), 1.1 * extent / 2**DEEPEST)
     tell("Poisson", 0.0)
     o3d = load_open3d()
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.double().numpy()))
     cloud.normals = o3d.utility.Vector3dVector(normals.double().numpy())
-    depth = min(max(math.ceil(math.log2(max(cells, 2))), 5), DEEPEST)
+    depth = min(max(math.ceil(math.log2(1.1 * extent / cell)), 5), DEEPEST)
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        found, density = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth, scale=1.1, linear_fit=False, n_threads=-1)
-    vertices, faces, density = (np.asarray(x) for x in (found.vertices, found.triangles, density))
+        found, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth, scale=1.1, linear_fit=False, n_threads=-1)
+    vertices, faces = np.asarray(found.vertices), np.asarray(found.triangles)
     if not len(faces):
         raise ReconError(f"the {len(points)} points hold no surface")
-    if trim > 0:
-        faces = faces[(density >= np.quantile(density, trim))[faces].all(1)]
+    if support is not None:
+        from scipy.spatial import KDTree
+
+        near = KDTree(points.double().numpy()).query(vertices, distance_upper_bound=support * cell)[0] < np.inf
+        faces = faces[near[faces].all(1)]
     tell("Poisson", 1.0)
     return Mesh(vertices=torch.from_numpy(vertices.copy()).float(), faces=torch.from_numpy(faces.astype(np.int64)))
 

@@ -20,6 +20,18 @@ def components(faces: np.ndarray, vertices: int) -> np.ndarray:  # [F, 3] -> [F]
     return connected_components(graph, directed=False)[1][faces[:, 0]]
 
 
+def neighbours(faces: np.ndarray) -> np.ndarray:  # [F, 3] -> [n, 2]
+    """The pairs of faces that share an edge, where it has two."""
+    pairs = directed_edges(faces)
+    edge = pairs.min(1) << 32 | pairs.max(1)
+    order = np.argsort(edge, kind="stable")
+    edge = edge[order]
+    same = edge[1:] == edge[:-1]
+    lone = same & ~np.concatenate([[False], same[:-1]]) & ~np.concatenate([same[1:], [False]])
+    at = np.flatnonzero(lone)
+    return np.stack([order[at], order[at + 1]], 1) // 3
+
+
 def boundary_edges(faces: np.ndarray) -> np.ndarray:  # [F, 3] -> [E, 2]
     """The edges with a face on one side only, as that face runs them."""
     pairs = directed_edges(faces)

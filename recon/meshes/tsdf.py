@@ -16,6 +16,7 @@ from recon.meshes.resolution import Resolution
 from recon.meshes.with_open3d import load_open3d
 from recon.scene import Mesh
 
+LEAST_WEIGHT = 0.01  # of a median pixel's: what is ten times less sure than the rest and seen by nobody else is no surface
 MOST_BLOCKS = 150_000  # of 512 voxels: 2 GB with marching cubes
 Progress = Callable[[str, float], None]
 
@@ -36,7 +37,7 @@ def fuse_tsdf(views: DepthViews, resolution: Resolution, *, progress: Progress |
         tell("fusing depth", 0.1 + 0.7 * v / len(views))
         integrate(blocks, depth[v], weight[v], slope[v], K[v], T[v], resolution.voxel_size, resolution.truncation, distance, total)
     tell("marching cubes", 0.8)
-    mesh = zero_surface(blocks, distance, total > 0, resolution.voxel_size)
+    mesh = zero_surface(blocks, distance, total > LEAST_WEIGHT, resolution.voxel_size)
     tell("marching cubes", 1.0)
     return mesh
 
@@ -70,8 +71,22 @@ def zero_surface(blocks: np.ndarray, distance: np.ndarray, known: np.ndarray, vo
     rows = grid.hashmap().activate(core.Tensor(np.ascontiguousarray(blocks)))[0].numpy()
     grid.attribute("tsdf").numpy()[rows] = distance[..., None]
     grid.attribute("weight").numpy()[rows] = known[..., None]
-    found = grid.extract_triangle_mesh(0.5)
-    if "positions" not in found.vertex or "indices" not in found.triangle or not len(found.triangle.indices):
-        raise ReconError("the views hold no surface at this voxel size; wanted a smaller voxel_size, or views that see the same places")
-    vertices, faces = found.vertex.positions.numpy().copy(), found.triangle.indices.numpy().astype(np.int64)
+    try:
+        found = grid.extract_triangle_mesh(0.5)
+    except RuntimeError as error:  # what Open3D says where no cube has a zero in it
+        raise ReconError("the views hold no surface at this voxel size; wanted another voxel_size, or views with more pixels that are sure") from error
+    if not len(found.triangle.indices):
+        raise ReconError("the views hold no surface at this voxel size; wanted another voxel_size, or views with more pixels that are sure")
+    vertices, faces = in_order(found.vertex.positions.numpy(), found.triangle.indices.numpy().astype(np.int64))
     return Mesh(vertices=torch.from_numpy(vertices), faces=torch.from_numpy(faces))
+
+
+def in_order(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [P, 3], [F, 3]
+    """The same mesh in one order: Open3D's differs from run to run."""
+    order = np.lexsort(vertices.T)
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    faces = number[faces]
+    first = faces.argmin(1)
+    faces = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, 1)  # turned, not mirrored
+    return vertices[order], faces[np.lexsort(faces.T[::-1])]

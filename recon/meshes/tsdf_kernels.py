@@ -9,6 +9,7 @@ from numba import njit, prange
 
 BLOCK = 8
 SAME_SURFACE = 1.04  # ratio of neighbouring depths up to which a value between them is interpolated
+DEEPEST = 2.0  # truncations along z behind the surface
 HALF = 2**20  # block numbers are -HALF to HALF - 1
 
 
@@ -99,7 +100,7 @@ def integrate(blocks, depth, weight, slope, K, world_to_cam, voxel_size, truncat
                     if d <= 0:
                         continue
                     away = (d - z) * s / truncation
-                    if away < -1:
+                    if away < -1 or z - d > DEEPEST * truncation:  # a flat look behind a surface goes far and tells of its other side
                         continue
                     before = total[b, k, j, i]
                     distance[b, k, j, i] += w / (before + w) * (min(away, 1.0) - distance[b, k, j, i])

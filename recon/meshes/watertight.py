@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from recon.errors import ReconError
-from recon.meshes.cleanup import close_loops, drop_degenerate, drop_pieces, face_areas, with_normals
+from recon.meshes.cleanup import close_loops, drop_pieces
+from recon.meshes.faces import drop_degenerate, face_areas, with_normals
 from recon.meshes.poisson import poisson_surface
 from recon.meshes.topology import boundary_loops
 from recon.scene import Mesh
 
-SIMPLIFY_ROUNDS = 12
+SMALLEST_TOLERANCE, LARGEST_TOLERANCE, TOLERANCE_GROWTH = 3e-5, 0.05, 1.4  # of the box's diagonal
 
 
 def watertight(mesh: Mesh, faces: int, *, voxel_size: float | None = None, progress: Callable[[str, float], None] | None = None) -> Mesh:
@@ -26,7 +27,7 @@ def watertight(mesh: Mesh, faces: int, *, voxel_size: float | None = None, progr
         shaded = with_normals(mesh)
         assert shaded.normals is not None
         fine = voxel_size or float(2 * face_areas(mesh).mean()) ** 0.5
-        closed = poisson_surface(shaded.vertices, shaded.normals, voxel_size=fine, trim=0.0, progress=progress)
+        closed = poisson_surface(shaded.vertices, shaded.normals, voxel_size=fine, support=None, progress=progress)
         closed = drop_pieces(drop_degenerate(closed), 1.0)  # the largest piece alone
         closed = close_loops(closed, boundary_loops(closed.faces.numpy()))  # where the box cut it off
         solid = as_solid(closed)
@@ -48,22 +49,18 @@ def as_solid(mesh: Mesh):  # type: ignore[no-untyped-def]  # -> manifold3d.Manif
 
 
 def simplified(solid, faces: int):  # type: ignore[no-untyped-def]
-    """The solid with about `faces` faces at most: the smallest tolerance that is enough, by bisection."""
-    if solid.num_tri() <= faces:
-        return solid
+    """The solid with at most `faces` faces: simplified with a tolerance that grows until that is enough. Raises ReconError where it never is."""
     box = np.array(solid.bounding_box())
     size = float(np.linalg.norm(box[3:] - box[:3]))
-    low, high, best = 1e-6 * size, 0.2 * size, None
-    for _ in range(SIMPLIFY_ROUNDS):
-        middle = (low * high) ** 0.5
-        simple = solid.simplify(middle)
-        if simple.num_tri() <= faces and not simple.is_empty():
-            best, high = simple, middle
-        else:
-            low = middle
-    if best is None:
+    tolerance = SMALLEST_TOLERANCE * size
+    while solid.num_tri() > faces and tolerance < LARGEST_TOLERANCE * size:
+        simple = solid.simplify(tolerance)
+        if 0 < simple.num_tri() < solid.num_tri():
+            solid = simple
+        tolerance *= TOLERANCE_GROWTH
+    if solid.num_tri() > faces:
         raise ReconError(f"a closed solid of {faces} faces is too coarse for this surface; wanted more faces")
-    return best
+    return solid
 
 
 def from_solid(solid) -> Mesh:  # type: ignore[no-untyped-def]

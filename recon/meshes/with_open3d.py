@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import warnings
 from typing import Any
 
 from recon.errors import ReconError
@@ -26,6 +27,7 @@ def load_open3d() -> Any:
         name = "open3d-cpu" if sys.platform == "linux" else "open3d"
         raise ReconError(f"making meshes needs Open3D, which is not installed: pip install {name} fast-simplification manifold3d")
     _find_libusb()
+    warnings.filterwarnings("ignore", "The TBB threading layer requires", module="numba")  # numba sees Open3D's TBB, finds it old and takes another
     try:
         return importlib.import_module("open3d")
     except (ImportError, OSError) as error:
