@@ -1,0 +1,1 @@
+"""From a scene to a mesh for graphics programs: texture."""
