@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from recon.io.gltf import to_linear, to_srgb
+from recon.meshes.texture.choice import adjacency
 from recon.meshes.texture.drawing import draw_mesh
-from recon.meshes.texture.raster import draw_faces, project_points, shade
+from recon.meshes.texture.raster import draw_faces, project_points, sample, shade
 from recon.meshes.texture.subdivision import split_large
 from recon.scene import Cameras, Images, Mesh, Rendering, Scene
 
@@ -78,8 +77,14 @@ def inside(views: int, side: int) -> Cameras:
     return cameras_at(eyes, targets, side, side, 0.5 * side)
 
 
-def photographed(mesh: Mesh, cameras: Cameras, *, wavelength: float = 0.5, stops: np.ndarray | None = None) -> Scene:
-    """The scene with exact photos (8 bits), masks and depth of the mesh coloured by `noise`; `stops` [V] of exposure are added to each photo."""
+def vignetted(stops: list[float], side: int, corner: float = -0.6) -> np.ndarray:  # [V, side, side]
+    """Exposures in stops of photos that darken towards their corners."""
+    at = (np.arange(side) + 0.5) / side * 2 - 1
+    return np.array(stops)[:, None, None] + corner * (at**2 + at[:, None] ** 2) / 2
+
+
+def photographed(mesh: Mesh, cameras: Cameras, *, wavelength: float = 0.3, octaves: int = 5, stops: np.ndarray | None = None) -> Scene:
+    """The scene with exact photos (8 bits), masks and depth of the mesh coloured by `noise`; `stops` [V, H, W] of exposure are added."""
     points, faces = mesh.vertices.double().numpy(), mesh.faces.numpy()
     points, faces, _ = split_large(points, faces, cameras.cam_to_world[:, :3, 3].double().numpy(), most=0.2)  # else what reaches behind is missed
     fine = (cameras.height * SAMPLES, cameras.width * SAMPLES)
@@ -91,9 +96,10 @@ def photographed(mesh: Mesh, cameras: Cameras, *, wavelength: float = 0.5, stops
         draw_faces(xyz, faces, depth, shown)
         shade(xyz, faces, shown, points, np.zeros((1, 1, 3), np.float32), places)
         colors = np.zeros((*fine, 3))
-        colors[shown >= 0] = to_linear(noise(places[shown >= 0], wavelength)) * 2.0 ** (0.0 if stops is None else stops[v])
+        colors[shown >= 0] = to_linear(noise(places[shown >= 0], wavelength, octaves))
         mean = lambda x: x.reshape(cameras.height, SAMPLES, cameras.width, SAMPLES, -1).mean((1, 3))
-        pictures.append(np.rint(to_srgb(mean(colors)).clip(0, 1) * 255) / 255)
+        exposed = mean(colors) * 2.0 ** (np.zeros((1, 1, 1)) if stops is None else stops[v][..., None])
+        pictures.append(np.rint(to_srgb(exposed).clip(0, 1) * 255) / 255)
         masks.append(mean(shown >= 0)[..., 0] > 0.99)
         middle = depth[1::SAMPLES, 1::SAMPLES]
         depths.append(np.where(np.isfinite(middle), middle, 0))
@@ -111,8 +117,30 @@ def psnr(scene: Scene, drawn: Rendering) -> list[float]:
     return out
 
 
-def without_texture(mesh: Mesh) -> Mesh:
-    return replace(mesh, uvs=None, texture=None)
+def seam_steps(mesh: Mesh, distance: float) -> tuple[float, float]:
+    """Mean step of colour over edges between patches and over edges inside them, between places `distance` texels from the edge on either side."""
+    assert mesh.uvs is not None and mesh.texture is not None
+    same = np.unique(mesh.vertices.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
+    faces = mesh.faces.numpy()
+    uv = mesh.uvs.double().numpy() * [mesh.texture.shape[1], mesh.texture.shape[0]]
+    pairs = adjacency(same[faces])
+    first, second = same[faces[pairs[:, 0]]], same[faces[pairs[:, 1]]]
+    shared = (first[:, :, None] == second[:, None]).any(2)
+    fine = shared.sum(1) == 2
+    pairs, first, second, shared = pairs[fine], first[fine], second[fine], shared[fine]
+    ends = first[shared].reshape(-1, 2)
+    colors, corners = [], []
+    for side, of in ((pairs[:, 0], first), (pairs[:, 1], second)):
+        at = [faces[side][np.arange(len(side)), (of == ends[:, e : e + 1]).argmax(1)] for e in range(2)]
+        apex = faces[side][np.arange(len(side)), (~(of[:, :, None] == ends[:, None]).any(2)).argmax(1)]
+        middle, along = (uv[at[0]] + uv[at[1]]) / 2, uv[at[1]] - uv[at[0]]
+        normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+        normal *= np.sign(((uv[apex] - middle) * normal).sum(1, keepdims=True))
+        colors.append(sample(mesh.texture.numpy(), middle + distance * normal))
+        corners.append(np.stack(at, 1))
+    step = np.abs(colors[0] - colors[1]).mean(1)
+    border = (corners[0] != corners[1]).any(1)
+    return float(step[border].mean()), float(step[~border].mean())
 
 
-__all__ = ["around", "cameras_at", "draw_mesh", "inside", "noise", "photographed", "psnr", "room", "sphere", "without_texture"]
+__all__ = ["around", "cameras_at", "draw_mesh", "inside", "noise", "photographed", "psnr", "room", "seam_steps", "sphere", "vignetted"]

@@ -19,7 +19,7 @@ from recon.meshes.texture.layout import Layout, lay_out
 from recon.meshes.texture.levelling import Seams, level, seams_of, steps_at
 from recon.meshes.texture.shots import Shot, shots_of
 from recon.meshes.texture.subdivision import halve, split_large
-from recon.meshes.texture.survey import Survey, survey
+from recon.meshes.texture.surveying import Survey, survey
 from recon.meshes.texture.texturing import texture_mesh
 from recon.meshes.texture.unseen import vertex_colors
 

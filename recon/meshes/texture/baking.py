@@ -11,7 +11,7 @@ from recon.io.gltf import to_srgb
 from recon.meshes.texture.layout import Layout, sizes_at
 from recon.meshes.texture.levelling import Seams
 from recon.meshes.texture.shots import Shot
-from recon.meshes.texture.survey import LINEAR, Survey
+from recon.meshes.texture.surveying import LINEAR, Survey
 
 FEATHER = 3.0  # pixels on each side of a seam in which both photos are mixed, half and half on the seam itself
 
@@ -134,5 +134,4 @@ def fill(atlas: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
         weights.append((weight > 1e-6).astype(np.float32))
     for fine, coarse, weight in zip(colors[-2::-1], colors[:0:-1], weights[-2::-1], strict=True):
         up = cv2.resize(coarse, fine.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        missing = weight == 0
-        fine[missing] = up[missing]
+        np.copyto(fine, up, where=(weight == 0)[..., None])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from recon.meshes.texture.survey import Survey
+from recon.meshes.texture.surveying import Survey
 
 SEAM = 0.5  # cost of an edge between two photos; a face costs 1 - its quality over its best quality
 SWEEPS = 12

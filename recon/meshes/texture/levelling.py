@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from recon.io.gltf import to_srgb
 from recon.meshes.texture.layout import Layout
+from recon.meshes.texture.linear import solve_symmetric
 from recon.meshes.texture.shots import Shot
 from recon.meshes.texture.subdivision import edge_table
-from recon.meshes.texture.survey import LINEAR, Survey
+from recon.meshes.texture.surveying import LINEAR, Survey
 
 STIFF = 10.0  # 1 / lambda: what an uneven correction inside a patch costs against a step at its border
 HOLD = 1e-3  # pull of each correction towards none
@@ -72,25 +73,18 @@ def level(seams: Seams, steps: NDArray[np.float64], layout: Layout) -> NDArray[n
     decides what the seams leave open.
     """
     from scipy.sparse import coo_array, diags_array
-    from scipy.sparse.linalg import cg
 
     count = len(layout.vertex)
-    out = np.zeros((count, 3))
     if not len(seams):
-        return out
+        return np.zeros((count, 3))
     left, right = seams.corners[:, 0].reshape(-1), seams.corners[:, 1].reshape(-1)
     step = steps.reshape(-1, 3)
     trust = 1 / (1 + (np.abs(step).max(1) / LIKELY) ** 2)
     inner = edge_table(layout.faces[layout.labels >= 0])[0]
-    rows = np.concatenate([left, inner[:, 0]])
-    columns = np.concatenate([right, inner[:, 1]])
+    rows, columns = np.concatenate([left, inner[:, 0]]), np.concatenate([right, inner[:, 1]])
     weights = np.concatenate([trust, np.full(len(inner), STIFF)])
-    links = coo_array((np.concatenate([weights, weights]), (np.concatenate([rows, columns]), np.concatenate([columns, rows]))), shape=(count, count))
-    links = links.tocsr()
-    diagonal = np.asarray(links.sum(1)).ravel() + HOLD
-    A = diags_array(diagonal) - links
-    for channel in range(3):
-        pull = trust * step[:, channel]
-        b = np.bincount(right, pull, minlength=count) - np.bincount(left, pull, minlength=count)
-        out[:, channel] = cg(A, b, rtol=1e-4, maxiter=500, M=diags_array(1 / diagonal))[0]
-    return out
+    links = coo_array((weights, (rows, columns)), shape=(count, count)).tocsr()
+    links = links + links.T
+    pull = trust[:, None] * step
+    b = np.stack([np.bincount(right, p, minlength=count) - np.bincount(left, p, minlength=count) for p in pull.T], 1)
+    return solve_symmetric(diags_array(np.asarray(links.sum(1)).ravel() + HOLD) - links, b)

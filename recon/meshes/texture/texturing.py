@@ -16,7 +16,7 @@ from recon.meshes.texture.layout import Layout, lay_out
 from recon.meshes.texture.levelling import level, seams_of, steps_at
 from recon.meshes.texture.shots import Shot, shots_of
 from recon.meshes.texture.subdivision import halve, split_large
-from recon.meshes.texture.survey import Survey, survey
+from recon.meshes.texture.surveying import Survey, survey
 from recon.meshes.texture.unseen import vertex_colors
 from recon.scene import Mesh, Scene
 
@@ -70,8 +70,6 @@ def _checked(mesh: Mesh, size: int) -> tuple[NDArray[np.float64], NDArray[np.int
     points, faces = mesh.vertices.double().cpu().numpy(), mesh.faces.long().cpu().numpy()
     if not np.isfinite(points).all():
         raise ReconError(f"{int((~np.isfinite(points)).any(1).sum()):,} of the mesh's {len(points):,} vertices are not finite")
-    if faces.min() < 0 or faces.max() >= len(points):
-        raise ReconError(f"the mesh's faces name vertices {faces.min()} to {faces.max()}, wanted 0 to {len(points) - 1}")
     return points, faces
 
 

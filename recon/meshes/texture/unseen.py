@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.meshes.texture.linear import solve_symmetric
 from recon.meshes.texture.subdivision import edge_table
 from recon.scene import Scene
 
 MOST_POINTS = 200_000
 GREY = 0.5
-HOLD = 1e-6
 
 
 def vertex_colors(
@@ -23,7 +23,6 @@ def vertex_colors(
     """
     from scipy.sparse import coo_array, csr_array, diags_array
     from scipy.sparse.csgraph import connected_components
-    from scipy.sparse.linalg import cg
 
     seen = np.isfinite(known).all(1)
     if seen.all():
@@ -37,12 +36,8 @@ def vertex_colors(
     free = np.flatnonzero(~seen & reached)
     out = np.where(seen[:, None], known, base)
     if len(free):
-        A = diags_array(np.asarray(links[free].sum(1)).ravel() + HOLD) - links[free][:, free]
-        start = (known - base)[seen].mean(0)
-        b = links[free][:, seen] @ ((known - base)[seen] - start)
-        M = diags_array(1 / A.diagonal())
-        for channel in range(3):
-            out[free, channel] += start[channel] + cg(A, b[:, channel], rtol=1e-3, maxiter=400, M=M)[0]
+        A = diags_array(np.asarray(links[free].sum(1)).ravel()) - links[free][:, free]
+        out[free] += solve_symmetric(A, links[free][:, seen] @ (known - base)[seen])
     lonely = ~seen & ~reached
     if own is None and lonely.any():
         out[lonely] = _of_points(points[lonely], scene, known[seen])

@@ -65,7 +65,7 @@ def _look(points: NDArray, faces: NDArray, shot: Shot, picture: NDArray, detail:
     import cv2
 
     from recon.meshes.texture.raster import draw_faces, project_points
-    from recon.meshes.texture.survey_loops import look
+    from recon.meshes.texture.surveying_loops import look
 
     height, width = picture.shape[:2]
     K, world_to_cam = shot.K_for(width, height), shot.world_to_cam
