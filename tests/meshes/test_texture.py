@@ -247,7 +247,8 @@ def test_what_cannot_be_textured(ball, scene):
     away[:, :3, 3] += 1000
     masked = repainted(scene, scene.images.rgb, torch.zeros_like(scene.images.mask))
     for mesh, of, size, word in (
-        (replace(ball, faces=torch.zeros(0, 3, dtype=torch.long)), scene, 4096, "without faces"), (replace(ball, vertices=nan), scene, 4096, "not finite"),
+        (replace(ball, faces=torch.zeros(0, 3, dtype=torch.long)), scene, 4096, "without faces"),
+        (replace(ball, vertices=nan), scene, 4096, "not finite"),
         (ball, replace(scene, images=None), 4096, "holds none"), (ball, scene, 0, "wanted 64 to 8192"), (ball, scene, 20000, "wanted 64 to 8192"),
         (ball, replace(scene, cameras=nowhere), 4096, "none of the 6 views has a place"), (ball, masked, 4096, "none of the 6 placed photos shows"),
         (ball, replace(scene, cameras=replace(scene.cameras, cam_to_world=away)), 4096, "none of the 6 placed photos shows"),
@@ -266,7 +267,8 @@ def test_one_unplaced_view_is_left_out(ball, scene):
 def test_a_tiny_face_and_a_degenerate_one(ball, scene):
     """Two equal corners, and faces much smaller than a pixel, break nothing."""
     speck = ball.vertices[ball.faces[0]].mean(0) * 1.001 + torch.tensor([[0, 0, 0], [1e-5, 0, 0], [0, 1e-5, 0]])
-    mesh = Mesh(vertices=torch.cat([ball.vertices, speck]), faces=torch.cat([ball.faces, torch.tensor([[5, 5, 9]]), torch.arange(3)[None] + len(ball.vertices)]))
+    more = torch.tensor([[5, 5, 9], [len(ball.vertices) + k for k in range(3)]])
+    mesh = Mesh(vertices=torch.cat([ball.vertices, speck]), faces=torch.cat([ball.faces, more]))
     out = texture_mesh(mesh, scene)
     assert out.uvs.isfinite().all() and out.texture.isfinite().all() and min(psnr(scene, draw_mesh(out, scene.cameras))) > 36
 

@@ -58,12 +58,12 @@ def _copy(points: NDArray, layout: Layout, shot: Shot, gains: NDArray[np.float64
 
     from recon.meshes.texture.raster import project_points
 
-    picture = shot.read()
+    picture: np.ndarray = shot.read()
     ((width, height),) = sizes_at([shot], layout.scale)
     if (height, width) != picture.shape[:2]:
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     tables = to_srgb(LINEAR[:, None] * gains.astype(np.float32))  # [256, 3], above 1 where the exposure is raised
-    corrected = np.stack([tables[:, c][picture[..., c]] for c in range(3)], -1)
+    corrected = np.stack([np.take(tables[:, c], picture[..., c]) for c in range(3)], -1)
     return corrected, project_points(points[layout.vertex], shot.K_for(width, height), shot.world_to_cam)
 
 

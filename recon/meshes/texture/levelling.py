@@ -86,5 +86,5 @@ def level(seams: Seams, steps: NDArray[np.float64], layout: Layout) -> NDArray[n
     links = coo_array((weights, (rows, columns)), shape=(count, count)).tocsr()
     links = links + links.T
     pull = trust[:, None] * step
-    b = np.stack([np.bincount(right, p, minlength=count) - np.bincount(left, p, minlength=count) for p in pull.T], 1)
+    b = np.stack([np.bincount(right, p, minlength=count) - np.bincount(left, p, minlength=count) for p in pull.T], 1).astype(float)
     return solve_symmetric(diags_array(np.asarray(links.sum(1)).ravel() + HOLD) - links, b)

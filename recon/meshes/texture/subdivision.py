@@ -40,15 +40,15 @@ def split_marked(faces: NDArray[np.int64], marked: NDArray[np.bool_], of_face: N
 
 def split_large(
     points: NDArray[np.float64], faces: NDArray[np.int64], eyes: NDArray[np.float64], *, most: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Points [P', 3], faces [F', 3] and the first points' weights in the new ones: rows [P' - P, 2] of the two points that each is midway of.
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Points [P', 3], faces [F', 3] and, for each new point, the two points that it is midway of [P' - P, 2].
 
     An edge is halved until it spans at most `most` radians seen from the nearest of the eyes [V, 3]; an eye nearer to the surface than a twentieth
     of the middle distance counts as that far.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    tree = cKDTree(eyes)
+    tree = KDTree(eyes)
     parents = [np.empty((0, 2), np.int64)]
     floor = 0.05 * float(np.median(tree.query(points)[0])) if len(points) else 0.0
     for _ in range(ROUNDS):

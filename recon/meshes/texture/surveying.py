@@ -72,10 +72,10 @@ def _look(points: NDArray, faces: NDArray, shot: Shot, picture: NDArray, detail:
     depth, shown = np.full((height, width), np.inf), np.full((height, width), -1, np.int64)
     draw_faces(project_points(points, K, world_to_cam), faces, depth, shown)
     near = cv2.erode(depth, np.ones((5, 5), np.uint8))
-    mask = np.ones((height, width), bool)
+    mask = np.full((height, width), 2, np.uint8)  # 0 left out, 1 beside that, where colours of both sides may be mixed, 2 well inside
     if shot.mask is not None:
         whole = cv2.resize(shot.mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-        mask = cv2.erode(whole, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
+        mask = sum(cv2.erode(whole, np.ones((n, n), np.uint8), borderType=cv2.BORDER_REPLICATE) for n in (3, 5))
     out = (np.zeros(len(faces), np.float32), np.zeros((len(faces), 3), np.float32), np.zeros(len(faces), np.float32), np.zeros(len(faces), np.uint8))
     scale = shot.camera.width / width  # quality counts the photo's own pixels
     detail = detail.reshape(height, width, 1)

@@ -17,7 +17,7 @@ PLACES = np.array([
 STEEP = 0.12  # cosine below which a face is not looked at: 83 degrees
 BEHIND = 0.002  # of z: what a point may lie behind the surface that its pixel shows
 EDGE = 0.02  # of z: the step of depth in the neighbourhood that makes an edge
-BESIDE_AN_EDGE, BURNT = 0.2, 0.2  # factors on the quality of faces just behind an edge of something nearer, and of overexposed ones
+BESIDE_AN_EDGE, BURNT = 0.2, 0.2  # factors on the quality of faces just behind an edge or beside a mask's, and of overexposed ones
 WHITE = 0.97  # linear; brighter is overexposed
 
 
@@ -26,7 +26,7 @@ def look(points, faces, K, world_to_cam, depth, shown, near, front, mask, linear
     """Fills quality [F], linear colours [F, 3], details [F] and seen [F] (0..7 places) for one photo; quality is 0 where a face is not seen whole.
 
     depth, shown: `draw_faces`; near [H, W]: the least depth around each pixel; front [H, W]: z of which anything beyond is hidden by what the mesh
-    lacks; mask [H, W]; linear [H, W, 3]; detail [H, W, 1]. Quality is the projected area (in pixels) times the cosine.
+    lacks; mask [H, W]: 0 out, 1 beside, 2 inside; linear [H, W, 3]; detail [H, W, 1]. Quality is the projected area (in pixels) times the cosine.
     """
     height, width = depth.shape
     eye = np.array([-(world_to_cam[:3, i] * world_to_cam[:3, 3]).sum() for i in range(3)])
@@ -50,10 +50,10 @@ def look(points, faces, K, world_to_cam, depth, shown, near, front, mask, linear
                 continue
             j, i = int(y), int(x)
             footprint = z / K[0, 0] / cosine  # how far the surface leads along the view within a pixel, about
-            if not mask[j, i] or z > front[j, i] or hidden(points, faces, f, shown[j, i], depth[j, i], x, y, z, K, world_to_cam, footprint):
+            if mask[j, i] == 0 or z > front[j, i] or hidden(points, faces, f, shown[j, i], depth[j, i], x, y, z, K, world_to_cam, footprint):
                 continue
             count += 1
-            beside |= z > near[j, i] * (1 + EDGE) + 3 * footprint
+            beside |= mask[j, i] < 2 or z > near[j, i] * (1 + EDGE) + 3 * footprint
             bilinear(linear, x, y, color)
             bilinear(detail, x, y, fine)
             burnt += color.max() > WHITE

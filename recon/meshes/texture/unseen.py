@@ -31,7 +31,7 @@ def vertex_colors(
     edges = edge_table(faces)[0]
     ones = np.ones(2 * len(edges))
     links = csr_array(coo_array((ones, (edges.T.reshape(-1), edges[:, ::-1].T.reshape(-1))), shape=(len(points), len(points))))
-    part = connected_components(links, directed=False)[1]
+    part = np.asarray(connected_components(links, directed=False)[1])
     reached = np.isin(part, part[seen])
     free = np.flatnonzero(~seen & reached)
     out = np.where(seen[:, None], known, base)
@@ -46,7 +46,7 @@ def vertex_colors(
 
 def _of_points(points: NDArray[np.float64], scene: Scene, known: NDArray[np.float64]) -> NDArray[np.float64]:
     """Colours of the scene's points that are nearest; without points the mean of the known colours, without those grey."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     places, colors = np.empty((0, 3)), np.empty((0, 3))
     if scene.pointmaps is not None and scene.images is not None:
@@ -55,5 +55,5 @@ def _of_points(points: NDArray[np.float64], scene: Scene, known: NDArray[np.floa
     fine = np.flatnonzero(np.isfinite(places).all(1))
     if len(fine):
         fine = fine[:: max(1, len(fine) // MOST_POINTS)]
-        return colors[fine][cKDTree(places[fine]).query(points)[1]]
+        return colors[fine][KDTree(places[fine]).query(points)[1]]
     return np.broadcast_to(known.mean(0) if len(known) else np.full(3, GREY), points.shape)
