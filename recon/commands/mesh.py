@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--least-piece", type=float, default=0.01, help="pieces below this share of the largest one's area go (default: 0.01)")
     parser.add_argument("--largest-hole", type=float, default=0.03, help="holes are filled up to this length around, in diagonals (default: 0.03)")
     parser.add_argument("--no-texture", action="store_true", help="vertex colours alone")
+    parser.add_argument("--texture-size", type=int, default=4096, help="pixels across the texture, at most (default: %(default)s)")
     parser.add_argument("--up", help=UP_HELP)
     parser.add_argument("--scale-ref", type=float, metavar="METRES", help="the known length between the two places of --between")
     parser.add_argument("--between", nargs=2, metavar=("P", "Q"), help="two places: VIEW:X,Y, a photo's name or number and its pixel; or X,Y,Z")
@@ -174,7 +175,7 @@ def meshed(scene: Scene, args: argparse.Namespace, clock: Clock) -> Scene:
     cleanup = CleanUp(least_piece=args.least_piece, largest_hole=args.largest_hole)
     mesh: Mesh = fuse(
         scene, method=args.method, faces=args.faces, voxel_size=args.voxel_size, watertight=args.watertight, texture=not args.no_texture,
-        cleanup=cleanup, progress=clock.part(0.6, 0.98),
+        texture_size=args.texture_size, cleanup=cleanup, progress=clock.part(0.6, 0.98),
     )  # fmt: skip
     offset = scene.offset
     if args.up != "keep":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -25,32 +23,45 @@ from recon.scene import Cameras, Mesh, Scene
 
 Method = Literal["auto", "tsdf", "poisson", "grid"]
 Progress = Callable[[str, float], None]
+TEXTURE_STAGES = ("texture: faces", "texture: views", "texture: choice", "texture: layout", "texture: seams", "texture: cutting")
 
 
 def fuse(
     scene: Scene, *, method: Method = "auto", faces: int = 100_000, voxel_size: float | None = None, watertight: bool = False, texture: bool = True,
-    cameras: Cameras | None = None, cleanup: CleanUp = CleanUp(), progress: Progress | None = None,  # noqa: B008
+    texture_size: int = 4096, cameras: Cameras | None = None, cleanup: CleanUp = CleanUp(), progress: Progress | None = None,  # noqa: B008
 ) -> Mesh:  # fmt: skip
-    """The surface of a scene as one mesh in its world, of at most `faces` faces, with normals, vertex colours and a texture from its photos.
+    """The surface of a scene as one mesh in its world, of at most `faces` faces, with normals and a texture of at most `texture_size` pixels across
+    from its photos, or vertex colours without `texture`.
 
     `method`: "tsdf" fuses the depth of the views by weight, "poisson" closes the surface smoothly between oriented points, "grid" makes triangles
     of each view's pixels, cut at edges of depth; "auto" takes tsdf, grid for one view, poisson for points without views. Without depth the views
     are pictures of the Gaussians, from `cameras`, the scene's own, or a sphere around it. `voxel_size` in the scene's unit (default: from the
-    width of a pixel and the error of the depth); `watertight`: one closed solid; `texture`: False for vertex colours alone. Sky, masked and unsure
-    pixels take no part. `progress` is told what is done and the share done. The scene stays as it is. Raises ReconError for what cannot be done.
+    width of a pixel and the error of the depth); `watertight`: one closed solid. Sky, masked and unsure pixels take no part. A texture splits faces
+    that are large in the photos, and vertices on the borders of its patches. `progress` is told what is done and the share done. The scene stays
+    as it is. Raises ReconError for what cannot be done.
     """
     if method not in get_args(Method):
         raise ReconError(f"unknown method {method!r}; one of: {', '.join(get_args(Method))}")
     check_budget(faces)
     if voxel_size is not None and not 0 < voxel_size < float("inf"):
         raise ReconError(f"voxel_size is {voxel_size}, wanted a positive number (in the scene's unit)")
+    if texture:
+        check_texture_size(texture_size)
     tell = progress or (lambda text, share: None)
     seen = seen_scene(scene, cameras, part(tell, 0.0, 0.2))
     chosen = pick_method(seen) if method == "auto" else method
     with torch.no_grad():
         mesh, voxel = surface(seen, chosen, voxel_size, part(tell, 0.2, 0.6))
         mesh = finished(mesh, faces, watertight, voxel, cleanup, part(tell, 0.6, 0.75))
-        return dressed(mesh, seen, texture, part(tell, 0.75, 1.0))
+        return dressed(mesh, seen, texture_size if texture else 0, part(tell, 0.75, 1.0))
+
+
+def check_texture_size(size: int) -> None:
+    """Raises ReconError for a texture that is too small or too large, before the work rather than after it."""
+    from recon.meshes.texture.texturing import SIZES
+
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise ReconError(f"texture_size is {size}, wanted {SIZES[0]} to {SIZES[1]} pixels")
 
 
 def seen_scene(scene: Scene, cameras: Cameras | None, progress: Progress) -> Scene:
@@ -112,15 +123,22 @@ def finished(mesh: Mesh, faces: int, watertight: bool, voxel_size: float | None,
     return with_normals(drop_pieces(drop_degenerate(simple), cleanup.least_piece))
 
 
-def dressed(mesh: Mesh, scene: Scene, texture: bool, progress: Progress) -> Mesh:
-    """The mesh with vertex colours and, with `texture`, an atlas cut from the photos; points' own colours where there are no photos."""
+def dressed(mesh: Mesh, scene: Scene, texture_size: int, progress: Progress) -> Mesh:
+    """The mesh with vertex colours or, unless its size is 0, a texture cut from the photos; as it is where there are no photos."""
     if scene.images is None:
         return mesh
     mesh = with_colors(mesh, scene, progress=part(progress, 0.0, 0.2))
-    if texture and importlib.util.find_spec("recon.meshes.texture") is not None:
-        mesh = importlib.import_module("recon.meshes.texture").texture_mesh(mesh, scene, progress=part(progress, 0.2, 1.0))
+    if texture_size:
+        from recon.meshes.texture import texture_mesh
+
+        mesh = texture_mesh(mesh, scene, size=texture_size, progress=staged(part(progress, 0.2, 1.0)))
     progress("mesh", 1.0)
     return mesh
+
+
+def staged(tell: Progress) -> Progress:
+    """Progress of the whole texture from the progress of its stages."""
+    return lambda text, share: tell(text, (TEXTURE_STAGES.index(text) + share) / len(TEXTURE_STAGES) if text in TEXTURE_STAGES else 1.0)
 
 
 def part(tell: Progress, start: float, end: float) -> Progress:

@@ -17,6 +17,7 @@ from recon.meshes.with_open3d import load_open3d
 from recon.scene import Mesh
 
 LEAST_WEIGHT = 0.01  # of a median pixel's: what is ten times less sure than the rest and seen by nobody else is no surface
+NO_SURFACE = "the views hold no surface at this voxel size; wanted another voxel_size, or views with more pixels that are sure"
 MOST_BLOCKS = 150_000  # of 512 voxels: 2 GB with marching cubes
 Progress = Callable[[str, float], None]
 
@@ -74,9 +75,9 @@ def zero_surface(blocks: np.ndarray, distance: np.ndarray, known: np.ndarray, vo
     try:
         found = grid.extract_triangle_mesh(0.5)
     except RuntimeError as error:  # what Open3D says where no cube has a zero in it
-        raise ReconError("the views hold no surface at this voxel size; wanted another voxel_size, or views with more pixels that are sure") from error
+        raise ReconError(NO_SURFACE) from error
     if not len(found.triangle.indices):
-        raise ReconError("the views hold no surface at this voxel size; wanted another voxel_size, or views with more pixels that are sure")
+        raise ReconError(NO_SURFACE)
     vertices, faces = in_order(found.vertex.positions.numpy(), found.triangle.indices.numpy().astype(np.int64))
     return Mesh(vertices=torch.from_numpy(vertices), faces=torch.from_numpy(faces))
 

@@ -16,6 +16,8 @@ from recon.meshes import with_open3d
 from recon.meshes.cleanup import CleanUp
 from recon.scene import Pointmaps, Scene, Tracks
 
+pytestmark = pytest.mark.usefixtures("open3d")
+
 SCENE = sphere_scene()
 assert SCENE.depth is not None and SCENE.pointmaps is not None and SCENE.images is not None
 DEPTH, MAPS, IMAGES = SCENE.depth, SCENE.pointmaps, SCENE.images
@@ -49,6 +51,7 @@ BAD: dict[str, tuple[Scene, dict[str, Any], str]] = {
     "NaN voxel": (SCENE, {"voxel_size": float("nan")}, "voxel_size is nan"),
     "fine voxel": (SCENE, {"voxel_size": 1e-9}, "voxel_size is 1e-09, wanted 0.000"),
     "coarse voxel": (SCENE, {"voxel_size": 50.0}, "voxel_size is 50, wanted"),
+    "texture": (SCENE, {"texture": True, "texture_size": 0}, "texture_size is 0, wanted 64 to 8192"),
     "method": (SCENE, {"method": "magic"}, "unknown method 'magic'; one of: auto, tsdf, poisson, grid"),
     "cameras without Gaussians": (SCENE, {"cameras": SCENE.cameras}, "look at Gaussians"),
 }  # fmt: skip

@@ -17,6 +17,8 @@ from recon.meshes.resolution import choose_resolution
 from recon.meshes.topology import boundary_edges, boundary_loops, components
 from recon.scene import Gaussians, Mesh, Scene, Tracks
 
+pytestmark = pytest.mark.usefixtures("open3d")
+
 HALF = torch.tensor([2.0, 1.2, 2.0])
 
 
@@ -150,11 +152,12 @@ def test_bare_points():
     assert float(sphere_error(mesh).mean()) < 0.01
 
 
-def test_progress_only_grows_and_the_scene_stays():
+def test_a_texture_progress_that_only_grows_and_a_scene_that_stays():
     scene = sphere_scene()
     before = scene.depth.clone()  # type: ignore[union-attr]
     told: list[tuple[str, float]] = []
-    recon.fuse(scene, faces=2000, texture=False, progress=lambda text, share: told.append((text, share)))
+    mesh = recon.fuse(scene, faces=2000, texture_size=256, progress=lambda text, share: told.append((text, share)))
+    assert mesh.texture is not None and mesh.texture.shape[0] <= 256 and mesh.uvs is not None and mesh.normals is not None
     shares = [share for _, share in told]
-    assert shares == sorted(shares) and shares[-1] == 1.0 and len({text for text, _ in told}) >= 4
+    assert shares == sorted(shares) and shares[-1] == 1.0 and len({text for text, _ in told}) >= 8
     assert torch.equal(scene.depth, before)  # type: ignore[arg-type]

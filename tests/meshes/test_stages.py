@@ -23,6 +23,8 @@ from recon.meshes.topology import boundary_edges, boundary_loops
 from recon.meshes.upright import cameras_up, find_up, rotation_to, upright
 from recon.scene import Cameras, Mesh, Scene
 
+pytestmark = pytest.mark.usefixtures("open3d")
+
 UP = torch.tensor([0.0, -1.0, 0.0])
 
 
