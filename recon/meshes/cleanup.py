@@ -9,7 +9,7 @@ import torch
 
 from recon.errors import ReconError
 from recon.meshes.faces import drop_degenerate, face_areas, with_faces
-from recon.meshes.folds import drop_folds, unfold
+from recon.meshes.folds import drop_folds
 from recon.meshes.topology import boundary_loops, components
 from recon.scene import Mesh
 
@@ -31,7 +31,7 @@ class CleanUp:
 def clean(mesh: Mesh, options: CleanUp = CleanUp()) -> Mesh:
     """The mesh without faces that have no area or are folded over, without small pieces, with small holes filled. Raises ReconError where no face
     is left."""
-    return unfold(fill_holes(drop_pieces(drop_folds(drop_degenerate(mesh)), options.least_piece), options.largest_hole))
+    return fill_holes(drop_pieces(drop_folds(drop_degenerate(mesh)), options.least_piece), options.largest_hole)
 
 
 def drop_pieces(mesh: Mesh, least: float) -> Mesh:

@@ -7,7 +7,6 @@ import torch
 
 from recon.errors import ReconError
 from recon.meshes.faces import drop_degenerate
-from recon.meshes.folds import unfold
 from recon.scene import Mesh
 
 LEAST_FACES = 4
@@ -21,7 +20,8 @@ def check_budget(faces: int) -> None:
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """At most about `faces` faces, where they are needed; only before colours, normals and uvs. Raises ReconError for a budget below 4."""
+    """At most `faces` faces, where they are needed; only before colours, normals and uvs. A few may come out folded: see `folds.unfold`. Raises
+    ReconError for a budget below 4."""
     check_budget(faces)
     if len(mesh.faces) <= faces:
         return mesh
@@ -34,4 +34,4 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     near = ((vertices - low) / size).float().numpy()  # its threshold is absolute
     out, kept = fast_simplification.simplify(near, mesh.faces.int().numpy(), target_count=faces, agg=AGGRESSION)[:2]
     places = torch.from_numpy(np.asarray(out, np.float64)) * size + low
-    return unfold(drop_degenerate(Mesh(vertices=places.float(), faces=torch.from_numpy(np.asarray(kept, np.int64)))))
+    return drop_degenerate(Mesh(vertices=places.float(), faces=torch.from_numpy(np.asarray(kept, np.int64))))

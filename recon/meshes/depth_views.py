@@ -15,6 +15,7 @@ from recon.surfaces.depth_maps import CONFIDENCE_OF_ERROR
 from recon.surfaces.merging import footprints, off_surface
 
 LEAST_SLOPE = 0.15  # sine of the angle of surface and ray; flatter ones count as 9 degrees
+LEAST_ERROR = 1e-4  # nobody is surer than so
 FAR = 1e6  # where no surface is, so that no normal leans on it
 
 
@@ -27,6 +28,7 @@ class DepthViews:
     slope: Tensor  # [V, H, W] distance to the surface over z difference: |normal . (x, y, 1)|
     K: Tensor  # [V, 3, 3]
     cam_to_world: Tensor  # [V, 4, 4]
+    expected_error: float = 0.0  # of the depth, relative, as its maker tells it: the median; 0 where nobody does
 
     def __len__(self) -> int:
         return len(self.depth)
@@ -65,7 +67,7 @@ def depth_views(scene: Scene, *, least_confidence: float = 0.0) -> DepthViews:
     c = scene.cameras
     depth = scene.depth[rows].detach().float().cpu()
     use = depth.isfinite() & (depth > 0)
-    error = torch.ones_like(depth)
+    error = None
     if scene.images is not None:
         use &= scene.images.mask[rows].cpu()
     if scene.pointmaps is not None:
@@ -75,8 +77,8 @@ def depth_views(scene: Scene, *, least_confidence: float = 0.0) -> DepthViews:
     return views_of_depth(torch.where(use, depth, 0), error, c.K[rows].detach().float().cpu(), c.cam_to_world[rows].detach().float().cpu())
 
 
-def views_of_depth(depth: Tensor, relative_error: Tensor, K: Tensor, cam_to_world: Tensor) -> DepthViews:
-    """DepthViews of depth [V, H, W], 0 where there is none. Raises ReconError where too little is left to see a surface."""
+def views_of_depth(depth: Tensor, relative_error: Tensor | None, K: Tensor, cam_to_world: Tensor) -> DepthViews:
+    """DepthViews of depth [V, H, W], 0 where there is none; without errors all pixels are as sure. Raises ReconError where too little is left to see a surface."""
     if depth.shape[1] < 2 or depth.shape[2] < 2:
         raise ReconError(f"the views are {depth.shape[2]} x {depth.shape[1]} pixels, wanted at least 2 x 2")
     use = (depth > 0) & ~off_surface(torch.where(depth > 0, depth, 1e-6))
@@ -85,9 +87,11 @@ def views_of_depth(depth: Tensor, relative_error: Tensor, K: Tensor, cam_to_worl
         why = f"of {there} pixels with depth no surface is left" if there else "all pixels are masked, sky or unsure"
         raise ReconError(f"there is nothing to make a mesh of: {why}")
     slope = slopes(depth, K)
-    weight = (slope / relative_error.clamp(min=1e-4)) ** 2
+    weight = (slope if relative_error is None else slope / relative_error.clamp(min=LEAST_ERROR)) ** 2
     weight = torch.where(use, weight / weight[use].median(), 0)
-    return DepthViews(depth=torch.where(use, depth, 0), weight=weight, slope=torch.where(use, slope, 0), K=K, cam_to_world=cam_to_world)
+    depth, slope = torch.where(use, depth, 0), torch.where(use, slope, 0)
+    expected = 0.0 if relative_error is None else float(relative_error[use].median())
+    return DepthViews(depth=depth, weight=weight, slope=slope, K=K, cam_to_world=cam_to_world, expected_error=expected)
 
 
 def slopes(depth: Tensor, K: Tensor) -> Tensor:  # [V, H, W] 0 where there is none, [V, 3, 3] -> [V, H, W]

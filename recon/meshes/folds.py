@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recon.meshes.faces import drop_degenerate, face_crosses, with_faces, with_normals
-from recon.meshes.topology import neighbours
+from recon.meshes.topology import boundary_edges, neighbours
 from recon.scene import Mesh
 
 FOLD = -0.3  # cosine of the normals of two faces with a common edge below which they are folded over (beyond 107 degrees)
@@ -45,10 +45,11 @@ def unfold(mesh: Mesh) -> Mesh:
 
 def relaxed(mesh: Mesh) -> tuple[Mesh, Tensor]:  # -> the mesh, [F] bool
     """The vertices of folded faces moved to the middle of their neighbours until no face looks away from its vertices' normals or from the face
-    beside it, or for ROUNDS; and which faces still do."""
+    beside it, or for ROUNDS; and which faces still do. The surface's rim stays."""
     pairs = torch.from_numpy(neighbours(mesh.faces.numpy()))
     ends = torch.cat([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
     ends = torch.cat([ends, ends.flip(1)])
+    rim = torch.from_numpy(boundary_edges(mesh.faces.numpy()).reshape(-1))  # it would draw back
     for done in range(ROUNDS + 1):
         folded = folded_faces(mesh, pairs)
         if done == ROUNDS or not bool(folded.any()):
@@ -57,6 +58,7 @@ def relaxed(mesh: Mesh) -> tuple[Mesh, Tensor]:  # -> the mesh, [F] bool
         moving[mesh.faces[folded]] = True
         if done >= ROUNDS // 2:  # a stubborn one is smoothed with what is around it
             moving[ends[moving[ends[:, 0]], 1]] = True
+        moving[rim] = False
         use = ends[moving[ends[:, 0]]]
         total = torch.zeros_like(mesh.vertices).index_add_(0, use[:, 0], mesh.vertices[use[:, 1]])
         count = torch.zeros(len(mesh.vertices), 1).index_add_(0, use[:, 0], torch.ones(len(use), 1))

@@ -12,7 +12,8 @@ from recon.meshes.cleanup import CleanUp, clean, drop_pieces
 from recon.meshes.colors import with_colors
 from recon.meshes.decimation import check_budget, decimate
 from recon.meshes.depth_views import DepthViews, depth_views, placed_rows
-from recon.meshes.faces import drop_degenerate, with_normals
+from recon.meshes.faces import with_normals
+from recon.meshes.folds import unfold
 from recon.meshes.from_gaussians import rendered_scene
 from recon.meshes.grid import grid_mesh
 from recon.meshes.poisson import oriented, points_of_views, poisson_surface
@@ -119,8 +120,7 @@ def finished(mesh: Mesh, faces: int, watertight: bool, voxel_size: float | None,
         progress("closing", 0.3)
         return with_normals(closed(mesh, faces, voxel_size=voxel_size))
     progress("fewer faces", 0.5)
-    simple = decimate(mesh, faces)
-    return with_normals(drop_pieces(drop_degenerate(simple), cleanup.least_piece))
+    return with_normals(drop_pieces(unfold(decimate(mesh, faces)), cleanup.least_piece))
 
 
 def dressed(mesh: Mesh, scene: Scene, texture_size: int, progress: Progress) -> Mesh:

@@ -15,7 +15,8 @@ from recon.surfaces.consistency import sample_depth
 SAMPLES = 2000  # pixels a view that its error is taken from
 PARTNERS = 6  # views that each is held against
 SAME_SURFACE = 0.05  # relative difference in depth beyond which it is another surface
-TRUNCATION_VOXELS, TRUNCATION_ERRORS = 3.0, 5.0
+LOCAL = 0.25  # of an expected error is noise from pixel to pixel; the rest is alike all around
+TRUNCATION_VOXELS, TRUNCATION_ERRORS, MOST_TRUNCATION_VOXELS = 3.0, 3.0, 8.0
 MOST_VOXELS_ACROSS = 2048  # the box of the scene over the voxel: finer is refused
 LEAST_VOXELS_ACROSS = 4
 
@@ -26,7 +27,7 @@ class Resolution:
 
     voxel_size: float
     truncation: float  # distance to the surface up to which it is told
-    error: float  # of depth between views, a standard deviation at the median depth; 0 for one view
+    error: float  # of the depth at its median: between views, or what is expected, whichever is larger
     extent: float  # the longest side of the box that holds 98 % of the points
 
 
@@ -41,15 +42,16 @@ def choose_resolution(views: DepthViews, *, voxel_size: float | None = None, tru
     extent = float((high - low).max())
     if not math.isfinite(extent) or extent <= 0:
         raise ReconError("all points of the scene lie in one place: there is no surface")
-    error = depth_dispersion(views)
+    median = float(views.depth[views.used].median())
+    dispersion, expected = depth_dispersion(views), views.expected_error * median
+    error = max(dispersion, expected)
     smallest, largest = extent / MOST_VOXELS_ACROSS, extent / LEAST_VOXELS_ACROSS
     if voxel_size is None:
-        voxel_size = min(max(views.footprint(), error, smallest), largest)
+        voxel_size = min(max(views.footprint(), dispersion, LOCAL * expected, smallest), largest)
     if not (math.isfinite(voxel_size) and smallest * 0.999 <= voxel_size <= largest * 1.001):
         raise ReconError(f"voxel_size is {voxel_size:g}, wanted {smallest:.3g} to {largest:.3g}: the scene is {extent:.3g} across")
     if truncation is None:
-        truncation = max(TRUNCATION_VOXELS * voxel_size, TRUNCATION_ERRORS * error)
-        truncation = min(truncation, 8 * voxel_size)
+        truncation = min(max(TRUNCATION_VOXELS * voxel_size, TRUNCATION_ERRORS * error), MOST_TRUNCATION_VOXELS * voxel_size)
     if not (math.isfinite(truncation) and voxel_size <= truncation <= 32 * voxel_size):
         raise ReconError(f"truncation is {truncation:g}, wanted 1 to 32 voxels of {voxel_size:.3g}: {voxel_size:.3g} to {32 * voxel_size:.3g}")
     return Resolution(voxel_size=voxel_size, truncation=truncation, error=error, extent=extent)
