@@ -78,7 +78,8 @@ def depth_views(scene: Scene, *, least_confidence: float = 0.0) -> DepthViews:
 
 
 def views_of_depth(depth: Tensor, relative_error: Tensor | None, K: Tensor, cam_to_world: Tensor) -> DepthViews:
-    """DepthViews of depth [V, H, W], 0 where there is none; without errors all pixels are as sure. Raises ReconError where too little is left to see a surface."""
+    """DepthViews of depth [V, H, W], 0 where there is none; without errors all pixels are as sure. Raises ReconError where too little is left
+    to see a surface."""
     if depth.shape[1] < 2 or depth.shape[2] < 2:
         raise ReconError(f"the views are {depth.shape[2]} x {depth.shape[1]} pixels, wanted at least 2 x 2")
     use = (depth > 0) & ~off_surface(torch.where(depth > 0, depth, 1e-6))

@@ -15,7 +15,8 @@ from recon.surfaces.depth_maps import CONFIDENCE_OF_ERROR
 
 SPHERE_VIEWS, SPHERE_SIZE, SPHERE_FOV, SPHERE_DISTANCE = 40, 512, 40.0, 3.4  # distance in radii of the scene
 SOLID = 0.6  # alpha from which on a pixel shows a surface
-LEAST_ERROR = 0.01  # relative, of the median depth where the Gaussians are a sharp surface
+LEAST_ERROR = 0.003  # relative, of the median depth where the Gaussians are a sharp surface
+SPREAD = 0.1  # of what lies before and behind, that the median may be off
 
 
 def rendered_scene(scene: Scene, *, cameras: Cameras | None = None, progress: Callable[[str, float], None] | None = None) -> Scene:
@@ -47,8 +48,8 @@ def rendered_scene(scene: Scene, *, cameras: Cameras | None = None, progress: Ca
     mask = (alpha > SOLID) & (depth > 0)
     if not bool(mask.any()):
         raise ReconError(f"none of the {len(cameras)} cameras sees anything solid of the {len(gaussians):,} Gaussians")
-    # where the mean lies elsewhere than the median, several surfaces are seen
-    error = LEAST_ERROR + (torch.stack(means) / depth.clamp(min=1e-9) - 1).abs().clamp(max=1) + (1 - alpha) / 10
+    # where light passes, or the mean lies elsewhere than the median, several surfaces are seen; the median is not as far off as they are apart
+    error = LEAST_ERROR + SPREAD * ((torch.stack(means) / depth.clamp(min=1e-9) - 1).abs().clamp(max=1) + 1 - alpha)
     points = unproject(depth, cameras.K.float(), cameras.cam_to_world.float())
     maps = Pointmaps(points=points, confidence=CONFIDENCE_OF_ERROR / error, mask=mask)
     images = Images(rgb=torch.stack(colors), mask=mask)
