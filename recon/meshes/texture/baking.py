@@ -58,10 +58,10 @@ def _copy(points: NDArray, layout: Layout, shot: Shot, gains: NDArray[np.float64
 
     from recon.meshes.texture.raster import project_points
 
-    picture: np.ndarray = shot.read()
+    picture = shot.read()
     ((width, height),) = sizes_at([shot], layout.scale)
     if (height, width) != picture.shape[:2]:
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     tables = to_srgb(LINEAR[:, None] * gains.astype(np.float32))  # [256, 3], above 1 where the exposure is raised
     corrected = np.stack([np.take(tables[:, c], picture[..., c]) for c in range(3)], -1)
     return corrected, project_points(points[layout.vertex], shot.K_for(width, height), shot.world_to_cam)

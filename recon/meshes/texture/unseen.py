@@ -24,14 +24,14 @@ def vertex_colors(
     from scipy.sparse import coo_array, csr_array, diags_array
     from scipy.sparse.csgraph import connected_components
 
-    seen = np.isfinite(known).all(1)
+    seen = ~np.isnan(known[:, 0])
     if seen.all():
         return known
     base = np.zeros_like(known) if own is None else own
     edges = edge_table(faces)[0]
     ones = np.ones(2 * len(edges))
     links = csr_array(coo_array((ones, (edges.T.reshape(-1), edges[:, ::-1].T.reshape(-1))), shape=(len(points), len(points))))
-    part = np.asarray(connected_components(links, directed=False)[1])
+    _, part = connected_components(links, directed=False)
     reached = np.isin(part, part[seen])
     free = np.flatnonzero(~seen & reached)
     out = np.where(seen[:, None], known, base)
