@@ -28,7 +28,7 @@ sys.path[:0] = [str(HERE.parent / "meshes"), str(HERE.parent.parent)]
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from texture_scenes import around, inside, photographed, psnr, room, seam_steps, sphere, vignetted  # noqa: E402  # pyright: ignore[reportMissingImports]
+from texture_scenes import around, inside, photographed, psnr, room, seam_steps, slanted, sphere  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 import recon.io as io  # noqa: E402
 from recon.evaluate import read_set  # noqa: E402
@@ -88,10 +88,10 @@ def held(folder: Path, pictures: Path | None) -> Iterator[tuple[str, Row]]:
 
 
 def seams(folder: Path | None, pictures: Path | None) -> Iterator[tuple[str, Row]]:
-    """Steps across borders over steps inside, one and four texels (beyond the feather) from the edges, photos a stop apart and vignetted."""
+    """Steps across borders over steps inside, one and four texels (beyond the feather) from the edges, photos a stop apart and slanted."""
     mesh, cameras = sphere(5, bumps=0.2), around(8, 256)
     scenes = {
-        name: (mesh, photographed(mesh, cameras, wavelength=w, octaves=o, stops=vignetted(STOPS, 256)))
+        name: (mesh, photographed(mesh, cameras, wavelength=w, octaves=o, stops=slanted(STOPS, 256)))
         for name, w, o in (("smooth object", 1.0, 2), ("detailed object", 0.3, 5))
     }
     if folder is not None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from texture_scenes import around, cameras_at, inside, noise, photographed, psnr, room, seam_steps, sphere, vignetted
+from texture_scenes import around, cameras_at, inside, noise, photographed, psnr, room, seam_steps, slanted, sphere
 
 from recon.errors import ReconError
 from recon.meshes.texture import adjacency, choose_views, draw_mesh, shots_of, survey, texture_mesh, without_strangers
@@ -57,15 +57,13 @@ def test_a_view_between(textured, ball, scene):
 
 
 def test_seams_of_unlike_exposures(ball):
-    """Photos a stop apart that darken to their corners, of a smooth surface on which any step shows."""
-    dull = photographed(ball, around(6, 128), wavelength=1.0, octaves=2, stops=vignetted(STOPS, 128))
+    """Photos a stop apart and brighter to their right, of a smooth surface on which any step shows."""
+    dull = photographed(ball, around(6, 128), wavelength=1.0, octaves=2, stops=slanted(STOPS, 128))
     even = photographed(ball, around(6, 128), wavelength=1.0, octaves=2)
     mesh = texture_mesh(ball, dull)
     for distance in (1.0, 4.0):
         border, inner = seam_steps(mesh, distance)
         assert border < 1.5 * inner
-    shift = draw_mesh(mesh, even.cameras).color[even.images.mask].mean() / even.images.rgb[even.images.mask].mean()
-    assert 0.8 < shift < 1.1  # the vignette itself stays, in part
     alike = draw_mesh(texture_mesh(ball, even), even.cameras).color[even.images.mask].mean() / even.images.rgb[even.images.mask].mean()
     assert 0.99 < alike < 1.01
 
@@ -143,7 +141,7 @@ def test_what_stands_before_is_not_painted_behind():
     scene = photographed(mesh, cameras)
     on_box = scene.depth < 2.6
     rgb = torch.where(on_box[..., None], RED, torch.tensor([0.2, 0.5, 0.6]))
-    out = texture_mesh(mesh, repainted(scene, rgb))
+    out = texture_mesh(mesh, replace(repainted(scene, rgb), depth=None))
     middle = (out.vertices[out.faces].mean(1)[:, 2] > 1.9).numpy()
     uv = out.uvs[out.faces].mean(1)[middle].numpy() * [out.texture.shape[1], out.texture.shape[0]]
     colors = out.texture.numpy()[uv[:, 1].astype(int), uv[:, 0].astype(int)]

@@ -77,10 +77,10 @@ def inside(views: int, side: int) -> Cameras:
     return cameras_at(eyes, targets, side, side, 0.5 * side)
 
 
-def vignetted(stops: list[float], side: int, corner: float = -0.6) -> np.ndarray:  # [V, side, side]
-    """Exposures in stops of photos that darken towards their corners."""
-    at = (np.arange(side) + 0.5) / side * 2 - 1
-    return np.array(stops)[:, None, None] + corner * (at**2 + at[:, None] ** 2) / 2
+def slanted(stops: list[float], side: int, slant: float = 0.8) -> np.ndarray:  # [V, side, side]
+    """Exposures in stops of photos that also grow brighter from their left to their right, which no factor for a photo makes good."""
+    at = (np.arange(side) + 0.5) / side - 0.5
+    return np.broadcast_to(np.array(stops)[:, None, None] + slant * at, (len(stops), side, side))
 
 
 def photographed(mesh: Mesh, cameras: Cameras, *, wavelength: float = 0.3, octaves: int = 5, stops: np.ndarray | None = None) -> Scene:
@@ -143,4 +143,4 @@ def seam_steps(mesh: Mesh, distance: float) -> tuple[float, float]:
     return float(step[border].mean()), float(step[~border].mean())
 
 
-__all__ = ["around", "cameras_at", "draw_mesh", "inside", "noise", "photographed", "psnr", "room", "seam_steps", "sphere", "vignetted"]
+__all__ = ["around", "cameras_at", "draw_mesh", "inside", "noise", "photographed", "psnr", "room", "seam_steps", "slanted", "sphere"]

@@ -15,7 +15,7 @@ from recon.meshes.texture.shots import Shot
 from recon.meshes.texture.subdivision import edge_table
 from recon.meshes.texture.surveying import LINEAR, Survey
 
-STIFF = 10.0  # 1 / lambda: what an uneven correction inside a patch costs against a step at its border
+STIFF = 1.0  # 1 / lambda: what an uneven correction inside a patch costs against a step at its border; stiffer closes less of slanted light
 HOLD = 1e-3  # pull of each correction towards none
 LIKELY = 0.15  # sRGB: steps beyond it count little, for there the photos show different things
 ALONG = np.array([0.1, 0.3, 0.5, 0.7, 0.9])  # where on an edge the photos are compared
