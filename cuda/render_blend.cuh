@@ -3,7 +3,7 @@
 #pragma once
 
 #ifndef BLEND_ROWS
-#define BLEND_ROWS 2
+#define BLEND_ROWS 1
 #endif
 constexpr int REGION = 4 * BLEND_ROWS, BLENDERS = BLOCK / BLEND_ROWS;  // rows of a warp's pixels; threads of a block
 

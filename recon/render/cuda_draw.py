@@ -22,7 +22,7 @@ from recon.spherical_harmonics import degree_of
 BLOCK, TILE, DIGITS, KEY_BITS = 256, 16, 256, 24  # as in cuda/render_common.cuh and render_sort.cuh
 DEPTH_PASSES = KEY_BITS // 8
 PAIRS, DEPTHS, DEPTHS_AGAIN = range(3)  # what is sorted
-BLEND_ROWS = 2  # pixels of a thread that blends
+BLEND_ROWS = 1  # pixels of a thread that blends
 SMALL_SORT = 600_000  # elements up to which smaller blocks sort faster, for there are more of them
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits

@@ -62,7 +62,7 @@ def variants(args: argparse.Namespace) -> None:
             cuda_draw.device_launch.cache_clear()
             captured = HandCaptured(gaussians, cameras, RenderOptions())
             table.setdefault(name, {})[f"rows {rows}"] = {"graph": timed(captured)["median_ms"], "kernels": timing.profile(captured)}
-        cuda_draw.BLEND_ROWS = 2
+        cuda_draw.BLEND_ROWS = 1
         cuda_draw.device_launch.cache_clear()
         for small in (0, 10**9):
             kept, cuda_draw.SMALL_SORT = cuda_draw.SMALL_SORT, small

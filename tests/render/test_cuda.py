@@ -115,7 +115,7 @@ def test_many_cameras_at_once() -> None:
 
 def test_more_pairs_than_room() -> None:
     """A camera that comes close needs many times the room that its graph has: the picture is right at once, and the graph is made anew."""
-    gaussians, camera = scenes.filled_view(60_000, 256, 192)
+    gaussians, camera = scenes.filled_view(60_000, 256, 192, sigma=5.0)
     gaussians = gaussians.to("cuda")
     far = replace(camera, K=camera.K * torch.tensor([0.05, 0.05, 1.0])[:, None] + torch.tensor([[0, 0, 121.6], [0, 0, 91.2], [0, 0, 0]]))
     for _ in range(3):
