@@ -9,7 +9,7 @@ from recon.models.training.mesh_parts import FILLING, FRAME, Part, merge, slab, 
 
 def beam(rng: np.random.Generator, start: np.ndarray, along: np.ndarray, side: np.ndarray, other: np.ndarray) -> list[Part]:
     """Four chords about the way from `start` along `along`, half a section of `side` and `other` away, with posts and diagonals between them."""
-    bays, radius = int(rng.integers(3, 9)), np.linalg.norm(side) * rng.uniform(0.05, 0.15)
+    bays, radius = int(rng.integers(3, 9)), float(np.linalg.norm(side)) * rng.uniform(0.05, 0.15)
     corners = [start + a * side + b * other for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     parts = [straight(c, c + along, radius, pieces=bays, paint=FRAME) for c in corners]
     for k in range(bays + 1):
@@ -25,7 +25,7 @@ def truss(rng: np.random.Generator) -> Part:
     """A mast of struts, upright or leaning, with an arm in half of the cases: a crane."""
     x, y, z = np.eye(3)
     wide, lean = rng.uniform(0.04, 0.12), rng.uniform(-0.25, 0.25)
-    parts = beam(rng, wide * y * 0, y + lean * x, wide * x, wide * z)
+    parts = beam(rng, 0 * y, y + lean * x, wide * x, wide * z)
     if rng.random() < 0.5:
         parts += beam(rng, y + lean * x, rng.uniform(0.4, 0.9) * x + rng.uniform(-0.1, 0.4) * y, 0.6 * wide * z, 0.6 * wide * y)
     return merge(parts)

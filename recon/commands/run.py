@@ -42,9 +42,10 @@ def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """-o and --formats."""
+    """-o, --formats and --max-gaussians: what is written, where, how large."""
     parser.add_argument("-o", "--output", default="out", help="folder for the files (default: %(default)s)")
     parser.add_argument("--formats", default=DEFAULT_FORMATS, help="comma-separated names of `recon convert --help` (default: %(default)s)")
+    parser.add_argument("--max-gaussians", type=int, metavar="N", help="merge Gaussians until there are at most N (default: as many as there are)")
     add_overwrite_argument(parser)
 
 
@@ -72,8 +73,10 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     from recon.io.views import picture_names
     from recon.photos.grid import load_images
     from recon.reconstruct import check_resolution, pick_device, reconstruct
+    from recon.surfaces.budget import check_budget
 
     check_resolution(args.resolution)
+    check_budget(args.max_gaussians)
     clock("photos", 0.0)
     with told_warnings() as warnings:
         images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
@@ -89,7 +92,7 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
             scene = reconstruct(
                 images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
                 pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=clock.part(0.05, 0.9),
-                seed=args.seed,
+                max_gaussians=args.max_gaussians, seed=args.seed,
             )  # fmt: skip
             clock("files", 0.9)
             write_scene(scene, folder, formats, guard)
@@ -192,7 +195,7 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
     weights = {"weights": fingerprint(args.model, args.weights)}
     if args.surfaces == "sweep" and (second := second_stage_fingerprint(args.model)):
         weights["sweep_weights"] = second
-    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "max_gaussians", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, **weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 
