@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from recon.models import list_models, load_model
     from recon.photos.grid import load_images
     from recon.reconstruct import reconstruct
-    from recon.render import render
+    from recon.render import Renderer, render
     from recon.scene import Cameras, Gaussians, Images, Mesh, Pointmaps, Rendering, Scene, Tracks
 
 __version__ = "0.1.0"
 __all__ = [
-    "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Rendering", "Scene", "Tracks",
+    "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Renderer", "Rendering", "Scene", "Tracks",
     "cameras_of_focal", "cameras_of_photos", "convert", "fuse", "list_models", "load", "load_images", "load_model", "read_cameras",
     "reconstruct", "render", "save",
 ]  # fmt: skip
@@ -36,7 +36,7 @@ _HOMES = {
     "recon.meshes.fusion": ("fuse",),
     "recon.models": ("list_models", "load_model"),
     "recon.reconstruct": ("reconstruct",),
-    "recon.render": ("render",),
+    "recon.render": ("Renderer", "render"),
     "recon.scene": ("Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "Rendering", "Scene", "Tracks"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -42,9 +42,10 @@ def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """-o and --formats."""
+    """-o, --formats and --max-gaussians: what is written, where, how large."""
     parser.add_argument("-o", "--output", default="out", help="folder for the files (default: %(default)s)")
     parser.add_argument("--formats", default=DEFAULT_FORMATS, help="comma-separated names of `recon convert --help` (default: %(default)s)")
+    parser.add_argument("--max-gaussians", type=int, metavar="N", help="merge Gaussians until there are at most N (default: as many as there are)")
     add_overwrite_argument(parser)
 
 
@@ -68,14 +69,16 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     from recon.errors import spelled_for_command_line
     from recon.io.views import picture_names
     from recon.reconstruct import check_resolution
+    from recon.surfaces.budget import check_budget
 
     check_resolution(args.resolution)
+    check_budget(args.max_gaussians)
     clock("photos", 0.0)
     with told_warnings() as warnings:
         images, cameras, guard = read_photos(photos, args)
         check_folder(Path(args.output), formats, guard, picture_names(images.names, images.files))  # before the work, and again before the files
         with writable_folder(Path(args.output)) as folder:
-            scene = scene_of_photos(images, cameras, args, clock.part(0.05, 0.9))
+            scene = scene_of_photos(images, cameras, args, clock.part(0.05, 0.9), max_gaussians=args.max_gaussians)
             clock("files", 0.9)
             write_scene(scene, folder, formats, guard)
             clock("done", 1.0)
@@ -105,13 +108,16 @@ def read_photos(photos: Sequence[str | Path], args: argparse.Namespace) -> tuple
     return images, cameras, Guard(inputs, overwrite=args.overwrite)
 
 
-def scene_of_photos(images: Images, cameras: Cameras | None, args: argparse.Namespace, tell: Callable[[str, float], None]) -> Scene:
+def scene_of_photos(
+    images: Images, cameras: Cameras | None, args: argparse.Namespace, tell: Callable[[str, float], None], *, max_gaussians: int | None = None
+) -> Scene:
     """The scene, by the options of every command that runs a network."""
     from recon.reconstruct import reconstruct
 
     return reconstruct(
         images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
-        pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=tell, seed=args.seed,
+        pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=tell, max_gaussians=max_gaussians,
+        seed=args.seed,
     )  # fmt: skip
 
 
@@ -205,7 +211,7 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
     weights = {"weights": fingerprint(args.model, args.weights)}
     if args.surfaces == "sweep" and (second := second_stage_fingerprint(args.model)):
         weights["sweep_weights"] = second
-    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "max_gaussians", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, **weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 
