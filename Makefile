@@ -35,3 +35,4 @@ app: $(BIN)/.installed
 
 bench: $(BIN)/.installed-dev
 	$(BIN)/python tests/bench/gpu_render.py
+	$(BIN)/python tests/bench/gpu_plain_call.py

@@ -1,5 +1,5 @@
-// The inference renderer: project -> sort by depth -> expand to (tile, splat) pairs -> sort by tile -> blend. Driven by recon/render_cuda.py.
-// Compiled by NVRTC; tests/test_render_cuda_host.py compiles the same text for the host with HOST_CUDA, which then supplies the few functions below.
+// The inference renderer: project -> sort by depth -> expand to (tile, splat) pairs -> sort by tile -> blend. Driven by recon/render/cuda_draw.py.
+// Compiled by NVRTC; tests/render/test_cuda_host.py compiles the same text for the host with HOST_CUDA, which then supplies the few functions below.
 #ifndef HOST_CUDA
 #define SHARED(TYPE, NAME) __shared__ TYPE NAME
 #define INFINITY __int_as_float(0x7f800000)
@@ -32,6 +32,8 @@ __device__ __forceinline__ T await(T* p) {
 #include "half.cuh"
 
 #include "render_common.cuh"
+
+#include "render_source.cuh"
 
 #include "render_project.cuh"
 

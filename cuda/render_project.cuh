@@ -1,4 +1,4 @@
-// One thread a Gaussian: cull, project, colour; one 32-byte record and a depth key come out.
+// One thread a Gaussian and camera: cull, project, colour; a record, perhaps a normal, and a depth key come out.
 #pragma once
 
 struct View {
@@ -49,23 +49,15 @@ __device__ __forceinline__ void harmonics(float x, float y, float z, float* w) {
     }
 }
 
-template <int DEGREE>
-__device__ __forceinline__ void colour(const float* __restrict__ sh, float x, float y, float z, Splat& s) {
-    constexpr int K = (DEGREE + 1) * (DEGREE + 1), VALUES = 3 * K;
-    float w[K], c[VALUES], sum[3] = {0.5f, 0.5f, 0.5f};
-    if constexpr (VALUES % 4 == 0) {  // rows are then multiples of 16 bytes
-        for (int i = 0; i < VALUES / 4; i++) {
-            float4 four = load_once((const float4*)sh + i);
-            c[4 * i] = four.x, c[4 * i + 1] = four.y, c[4 * i + 2] = four.z, c[4 * i + 3] = four.w;
-        }
-    } else {
-        for (int i = 0; i < VALUES; i++) c[i] = __ldg(sh + i);
-    }
+template <int DEGREE, bool PACKED>
+__device__ __forceinline__ float3 colour(const Call& call, int count, int i, float x, float y, float z) {
+    constexpr int K = (DEGREE + 1) * (DEGREE + 1);
+    float w[K], c[3 * K], sum[3] = {0.5f, 0.5f, 0.5f};
+    load_coefficients<DEGREE, PACKED>(call, count, i, c);
     harmonics<DEGREE>(x, y, z, w);
     for (int k = 0; k < K; k++)
-        for (int i = 0; i < 3; i++) sum[i] += w[k] * c[3 * k + i];
-    // 60,000 is near the largest half
-    s.red = clamped(sum[0], 0.f, 6e4f), s.green = clamped(sum[1], 0.f, 6e4f), s.blue = clamped(sum[2], 0.f, 6e4f);
+        for (int j = 0; j < 3; j++) sum[j] += w[k] * c[3 * k + j];
+    return make_float3(sum[0], sum[1], sum[2]);
 }
 
 struct Limits {
@@ -73,8 +65,10 @@ struct Limits {
     float near, far, radius_clip;
 };
 
-// Everything of a splat but its colour; false where it is not seen. PyTorch twin: _gaussian and project_splats in recon/render_projection.py.
-__device__ __forceinline__ bool project_shape(const View& v, const Limits& limits, float3 mean, float4 quat, float3 scale, float opacity, Splat& s) {
+// Everything of a splat but its colour; false where it is not seen. PyTorch twin: _gaussian and project_splats in recon/render/projection.py.
+__device__ __forceinline__ bool project_shape(const View& v, const Limits& limits, const Gaussian& g, Splat& s) {
+    float3 mean = g.mean;
+    float opacity = g.opacity;
     float x = v.W[0] * mean.x + v.W[1] * mean.y + v.W[2] * mean.z + v.t[0];
     float y = v.W[3] * mean.x + v.W[4] * mean.y + v.W[5] * mean.z + v.t[1];
     float z = v.W[6] * mean.x + v.W[7] * mean.y + v.W[8] * mean.z + v.t[2];
@@ -83,13 +77,13 @@ __device__ __forceinline__ bool project_shape(const View& v, const Limits& limit
     float mx = FIELD_MARGIN * width * ifx, my = FIELD_MARGIN * height * ify;
     float a = clamped(x * iz, -v.cx * ifx - mx, (width - v.cx) * ifx + mx), b = clamped(y * iz, -v.cy * ify - my, (height - v.cy) * ify + my);
     float R[9], jx[3], jy[3], px[3], py[3];
-    rotation(quat, R);
+    rotation(g.quat, R);
     float jz = -(v.fx * a + v.skew * b);
     for (int i = 0; i < 3; i++) {  // rows of the projection's slope times the world's axes
         jx[i] = iz * (v.fx * v.W[i] + v.skew * v.W[3 + i] + jz * v.W[6 + i]);
         jy[i] = iz * v.fy * (v.W[3 + i] - b * v.W[6 + i]);
     }
-    float size[3] = {scale.x, scale.y, scale.z};
+    float size[3] = {g.scale.x, g.scale.y, g.scale.z};
     for (int k = 0; k < 3; k++) {
         px[k] = size[k] * (jx[0] * R[k] + jx[1] * R[3 + k] + jx[2] * R[6 + k]);
         py[k] = size[k] * (jy[0] * R[k] + jy[1] * R[3 + k] + jy[2] * R[6 + k]);
@@ -113,58 +107,135 @@ __device__ __forceinline__ bool project_shape(const View& v, const Limits& limit
     return true;
 }
 
-template <int DEGREE>
+// A surfel: the matrix m from (u, v, 1) in its plane, in standard deviations, to the screen's x, y, w; z is m[8].
+struct Surfel {
+    float m[9], lo, red, green, blue;
+    Box box;
+};
+
+// PyTorch twin: _surfel in recon/render/projection.py.
+__device__ __forceinline__ bool project_shape(const View& v, const Limits& limits, const Gaussian& g, Surfel& s) {
+    float x = v.W[0] * g.mean.x + v.W[1] * g.mean.y + v.W[2] * g.mean.z + v.t[0];
+    float y = v.W[3] * g.mean.x + v.W[4] * g.mean.y + v.W[5] * g.mean.z + v.t[1];
+    float z = v.W[6] * g.mean.x + v.W[7] * g.mean.y + v.W[8] * g.mean.z + v.t[2];
+    if (!(z >= limits.near && z <= limits.far) || g.opacity < 1.f / 255.f) return false;
+    float R[9], size[2] = {g.scale.x, g.scale.y};
+    rotation(g.quat, R);
+    for (int k = 0; k < 3; k++) {  // the plane's two axes and its centre in camera axes, then on the screen
+        float a = x, b = y, c = z;
+        if (k < 2) {
+            a = size[k] * (v.W[0] * R[k] + v.W[1] * R[3 + k] + v.W[2] * R[6 + k]);
+            b = size[k] * (v.W[3] * R[k] + v.W[4] * R[3 + k] + v.W[5] * R[6 + k]);
+            c = size[k] * (v.W[6] * R[k] + v.W[7] * R[3 + k] + v.W[8] * R[6 + k]);
+        }
+        s.m[k] = v.fx * a + v.skew * b + v.cx * c, s.m[3 + k] = v.fy * b + v.cy * c, s.m[6 + k] = c;
+    }
+    s.lo = fminf(log2f(g.opacity), 0.f);
+    float reach = fmaxf(s.lo - LOG2_MIN_ALPHA, 0.f) * (2.f / LOG2_E), filtered = sqrtf(reach * (1.f / SURFEL_FILTER));
+    float limit[2] = {(float)limits.width, (float)limits.height}, low[2], high[2];
+    float distance = reach * (s.m[6] * s.m[6] + s.m[7] * s.m[7]) - s.m[8] * s.m[8];
+    for (int k = 0; k < 2; k++) {
+        const float* row = s.m + 3 * k;
+        float centre = row[2] / s.m[8], middle = (reach * (row[0] * s.m[6] + row[1] * s.m[7]) - row[2] * s.m[8]) / distance;
+        float half = sqrtf(fmaxf(middle * middle - (reach * (row[0] * row[0] + row[1] * row[1]) - row[2] * row[2]) / distance, 0.f));
+        low[k] = distance >= 0.f ? 0.f : fminf(middle - half, centre - filtered);  // reaches behind the camera: anywhere on the screen
+        high[k] = distance >= 0.f ? limit[k] : fmaxf(middle + half, centre + filtered);
+        if (!(high[k] > 0.f && low[k] < limit[k])) return false;
+    }
+    if (ceilf((high[0] - low[0]) * 0.5f) <= limits.radius_clip && ceilf((high[1] - low[1]) * 0.5f) <= limits.radius_clip) return false;
+    s.box = Box{low[0], low[1], high[0], high[1]};
+    return true;
+}
+
+__device__ __forceinline__ float depth_of(const Splat& s) {
+    return s.z;
+}
+
+__device__ __forceinline__ float depth_of(const Surfel& s) {
+    return s.m[8];
+}
+
+__device__ __forceinline__ void store(const Splat& s, uint4* records, size_t r) {
+    pack(s, records[2 * r], records[2 * r + 1]);
+}
+
+__device__ __forceinline__ void store(const Surfel& s, uint4* records, size_t r) {
+    unsigned w[16];
+    for (int k = 0; k < 9; k++) w[k] = __float_as_uint(s.m[k]);
+    w[9] = __float_as_uint(s.lo), w[10] = pack_halves(s.red, s.green), w[11] = half_bits(s.blue);
+    w[12] = __float_as_uint(s.box.left), w[13] = __float_as_uint(s.box.top), w[14] = __float_as_uint(s.box.right), w[15] = __float_as_uint(s.box.bottom);
+    for (int k = 0; k < 4; k++) records[4 * r + k] = make_uint4(w[4 * k], w[4 * k + 1], w[4 * k + 2], w[4 * k + 3]);
+}
+
+// The unit normal (a Gaussian's shortest axis, a surfel's third) towards the camera, in world axes and 32 bits; x, y, z: from the camera.
+template <bool SURFEL>
+__device__ __forceinline__ unsigned normal_of(const Gaussian& g, float x, float y, float z) {
+    float R[9];
+    rotation(g.quat, R);
+    int axis = SURFEL ? 2 : g.scale.x <= g.scale.y && g.scale.x <= g.scale.z ? 0 : g.scale.y <= g.scale.z ? 1 : 2;
+    float nx = axis == 0 ? R[0] : axis == 1 ? R[1] : R[2], ny = axis == 0 ? R[3] : axis == 1 ? R[4] : R[5], nz = axis == 0 ? R[6] : axis == 1 ? R[7] : R[8];
+    float sign = nx * x + ny * y + nz * z > 0 ? -1.f : 1.f;
+    return pack_normal(sign * nx, sign * ny, sign * nz);
+}
+
+// Block b looks at Gaussians of chunk b / views for view b % views, so that all cameras read a chunk while it is in the cache.
+template <int DEGREE, bool PACKED, class Shape>
 __device__ __forceinline__ void project(
-    const float* __restrict__ means, const float4* __restrict__ quats, const float* __restrict__ scales, const float* __restrict__ opacities,
-    const float* __restrict__ sh, int count, const float* __restrict__ K, const float* __restrict__ T, Limits limits, uint4* records,
-    unsigned* keys, unsigned* visible) {
-    int i = blockIdx.x * BLOCK + threadIdx.x;
+    const Call* call, int count, int views, int first_view, int width, int height, int antialiased, uint4* records, unsigned* normals,
+    unsigned* keys, Status* status) {
+    struct Shared {
+        unsigned low[WARPS], high[WARPS];
+    };
+    SHARED(Shared, s);
+    const Call& c = *call;
+    int view = blockIdx.x % views, i = (blockIdx.x / views) * BLOCK + threadIdx.x;
+    const float *K = c.K + 9 * (first_view + view), *T = c.T + 16 * (first_view + view);
     bool seen = false;
+    unsigned key = CULLED, wrong = 0;
     if (i < count) {
         View v = view_of(K, T);
-        float3 mean = make_float3(means[3 * i], means[3 * i + 1], means[3 * i + 2]);
-        float3 scale = make_float3(scales[3 * i], scales[3 * i + 1], scales[3 * i + 2]);
-        Splat s;
-        seen = project_shape(v, limits, mean, quats[i], scale, opacities[i], s);
+        Gaussian g = load_gaussian<PACKED>(c, count, i);
+        if (!PACKED && suspect(g)) wrong = WRONG_GAUSSIANS;
+        if (i == 0 && suspect_camera(K, T)) wrong |= WRONG_CAMERAS;
+        Shape shape;
+        size_t r = (size_t)view * count + i;
+        seen = project_shape(v, Limits{width, height, antialiased, c.near, c.far, c.radius_clip}, g, shape);
         if (seen) {
-            float x = mean.x - v.eye[0], y = mean.y - v.eye[1], z = mean.z - v.eye[2], n = rsqrtf(x * x + y * y + z * z);
-            colour<DEGREE>(sh + (size_t)i * (3 * (DEGREE + 1) * (DEGREE + 1)), x * n, y * n, z * n, s);
-            uint4 a, b;
-            pack(s, a, b);
-            records[2 * (size_t)i] = a, records[2 * (size_t)i + 1] = b;
+            float x = g.mean.x - v.eye[0], y = g.mean.y - v.eye[1], z = g.mean.z - v.eye[2], n = rsqrtf(x * x + y * y + z * z);
+            float3 rgb = colour<DEGREE, PACKED>(c, count, i, x * n, y * n, z * n);
+            if (!(fabsf(rgb.x) + fabsf(rgb.y) + fabsf(rgb.z) < INFINITY)) wrong |= WRONG_GAUSSIANS;
+            // 60,000 is near the largest half
+            shape.red = clamped(rgb.x, 0.f, 6e4f), shape.green = clamped(rgb.y, 0.f, 6e4f), shape.blue = clamped(rgb.z, 0.f, 6e4f);
+            store(shape, records, r);
+            if (normals) normals[r] = normal_of<sizeof(Shape) != sizeof(Splat)>(g, x, y, z);
+            key = __float_as_uint(depth_of(shape));  // z > 0, so its bits order as it does
         }
-        keys[i] = seen ? __float_as_uint(s.z) : CULLED;  // z > 0, so its bits order as it does
+        keys[r] = key;
     }
+    if (wrong) atomicOr(&status->flags, wrong);
+    unsigned low = warp_max(seen ? ~key : 0), high = warp_max(seen ? key : 0);
+    if (threadIdx.x % 32 == 0) s.low[threadIdx.x / 32] = low, s.high[threadIdx.x / 32] = high;
     int seen_here = __syncthreads_count(seen);
-    if (threadIdx.x == 0 && seen_here) atomicAdd(visible, (unsigned)seen_here);
-}
-
-#define PROJECT(DEGREE)                                                                                                                    \
-    extern "C" __global__ void __launch_bounds__(BLOCK) project_##DEGREE(                                                                  \
-        const float* means, const float4* quats, const float* scales, const float* opacities, const float* sh, int count, const float* K,  \
-        const float* T, int width, int height, int antialiased, float near, float far, float radius_clip, uint4* records, unsigned* keys,  \
-        unsigned* visible) {                                                                                                               \
-        project<DEGREE>(means, quats, scales, opacities, sh, count, K, T, Limits{width, height, antialiased, near, far, radius_clip},      \
-                        records, keys, visible);                                                                                           \
+    if (threadIdx.x == 0 && seen_here) {
+        for (int w = 1; w < WARPS; w++) low = max(low, s.low[w]), high = max(high, s.high[w]);
+        atomicAdd(&status->visible, (unsigned)seen_here);
+        if (low > *(volatile unsigned*)&status->low) atomicMax(&status->low, low);  // after the first blocks there is seldom more to say
+        if (high > *(volatile unsigned*)&status->high) atomicMax(&status->high, high);
     }
-PROJECT(0)
-PROJECT(1)
-PROJECT(2)
-PROJECT(3)
-PROJECT(4)
-
-// The unit normal of each Gaussian (its shortest axis) towards the camera, in world axes.
-extern "C" __global__ void __launch_bounds__(BLOCK) normals(
-    const float* __restrict__ means, const float4* __restrict__ quats, const float* __restrict__ scales, int count, const float* __restrict__ T,
-    float* out) {
-    int i = blockIdx.x * BLOCK + threadIdx.x;
-    if (i >= count) return;
-    float R[9];
-    rotation(quats[i], R);
-    float sx = scales[3 * i], sy = scales[3 * i + 1], sz = scales[3 * i + 2];
-    int axis = sx <= sy && sx <= sz ? 0 : sy <= sz ? 1 : 2;
-    float x = axis == 0 ? R[0] : axis == 1 ? R[1] : R[2], y = axis == 0 ? R[3] : axis == 1 ? R[4] : R[5], z = axis == 0 ? R[6] : axis == 1 ? R[7] : R[8];
-    float away = x * (means[3 * i] - T[3]) + y * (means[3 * i + 1] - T[7]) + z * (means[3 * i + 2] - T[11]);
-    float sign = away > 0 ? -1.f : 1.f;
-    out[3 * i] = sign * x, out[3 * i + 1] = sign * y, out[3 * i + 2] = sign * z;
 }
+
+#define PROJECT(NAME, DEGREE, PACKED, SHAPE)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(BLOCK) NAME(                                                                              \
+        const Call* call, int count, int views, int first_view, int width, int height, int antialiased, uint4* records, unsigned* normals, \
+        unsigned* keys, Status* status) {                                                                                                  \
+        project<DEGREE, PACKED, SHAPE>(call, count, views, first_view, width, height, antialiased, records, normals, keys, status);        \
+    }
+#define PROJECT_DEGREE(DEGREE)                            \
+    PROJECT(project_##DEGREE, DEGREE, false, Splat)       \
+    PROJECT(project_packed_##DEGREE, DEGREE, true, Splat) \
+    PROJECT(project_surfels_##DEGREE, DEGREE, false, Surfel)
+PROJECT_DEGREE(0)
+PROJECT_DEGREE(1)
+PROJECT_DEGREE(2)
+PROJECT_DEGREE(3)
+PROJECT_DEGREE(4)

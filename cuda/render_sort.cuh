@@ -27,23 +27,40 @@ __device__ __forceinline__ T block_scan(T value, T* scratch, T& total) {
     return before + sum - value;
 }
 
-// How many elements there are: a number known before the launch, or one that an earlier kernel counted, within the buffers' room.
-__device__ __forceinline__ unsigned element_count(unsigned room, const unsigned long long* counted) {
-    return counted ? (unsigned)min(*counted, (unsigned long long)room) : room;
+enum Sorting { PAIRS, DEPTHS, DEPTHS_AGAIN };  // tiles of pairs; depths as they are; depths whose first digits are sorted already
+
+// Pairs that are complete in the lists: all, or those before the first splat that had no room.
+__device__ __forceinline__ unsigned listed_pairs(const Status* status) {
+    return status->cut ? (unsigned)(~status->cut >> 32) : (unsigned)status->pairs;
 }
 
-// Counts of each digit of each pass: out [passes, DIGITS], zero at the start.
+// Depths as KEY_BITS bits of their range in this picture, as finely as that goes.
+struct DepthRange {
+    unsigned low, shift;
+};
+
+__device__ __forceinline__ DepthRange depth_range(const Status* status) {
+    unsigned low = ~status->low, span = status->high - low;
+    return DepthRange{low, (unsigned)max(32 - (int)KEY_BITS - __clz(span), 0)};
+}
+
+__device__ __forceinline__ unsigned depth_key(unsigned key, const DepthRange& range) {
+    return key == CULLED ? LAST_KEY : min((key - range.low) >> range.shift, LAST_KEY - 1);
+}
+
+// Counts of each digit of each pass: out [passes, DIGITS], zero at the start. `count`: keys there are, or of pairs that there is room for.
 extern "C" __global__ void __launch_bounds__(BLOCK) digit_counts(
-    const unsigned* __restrict__ keys, unsigned room, const unsigned long long* counted, int bits, int passes, unsigned* out) {
+    const unsigned* __restrict__ keys, unsigned count, int sorting, const Status* status, int bits, int passes, unsigned* out) {
     struct Shared {
         unsigned count[4][DIGITS];
     };
     SHARED(Shared, s);
-    unsigned n = element_count(room, counted);
+    unsigned n = sorting == PAIRS ? listed_pairs(status) : count;
+    DepthRange range = depth_range(status);
     for (int p = 0; p < passes; p++) s.count[p][threadIdx.x] = 0;
     __syncthreads();
     for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK) {
-        unsigned key = keys[i];
+        unsigned key = sorting == DEPTHS ? depth_key(keys[i], range) : keys[i];
         for (int p = 0; p < passes; p++) atomicAdd(&s.count[p][(key >> (p * bits)) & ((1u << bits) - 1)], 1u);
     }
     __syncthreads();
@@ -66,8 +83,8 @@ __device__ __forceinline__ unsigned equal_lanes(unsigned digit, int bits) {
 
 template <int ITEMS>
 __device__ __forceinline__ void sort_pass(
-    const unsigned* __restrict__ keys_in, const unsigned* __restrict__ values_in, unsigned* keys_out, unsigned* values_out, unsigned room,
-    const unsigned long long* counted, int shift, int bits, const unsigned* __restrict__ counts, unsigned* status, unsigned* ticket) {
+    const unsigned* __restrict__ keys_in, const unsigned* __restrict__ values_in, unsigned* keys_out, unsigned* values_out, unsigned count,
+    int sorting, const Status* status, int shift, int bits, const unsigned* __restrict__ counts, unsigned* progress, unsigned* ticket) {
     constexpr int PART = BLOCK * ITEMS;
     struct Shared {
         unsigned before[WARPS][DIGITS];  // of each digit, in the warps before
@@ -82,13 +99,17 @@ __device__ __forceinline__ void sort_pass(
     if (t == 0) s.block = atomicAdd(ticket, 1u);  // blocks number themselves as they start: all predecessors are running or done
     for (int w = 0; w < WARPS; w++) s.before[w][t] = 0;
     __syncthreads();
-    unsigned block = s.block, n = element_count(room, counted), base = block * PART;
+    unsigned block = s.block, n = sorting == PAIRS ? listed_pairs(status) : count, base = block * PART;
     if (base >= n) return;
     unsigned held = min(n - base, (unsigned)PART), mask = (1u << bits) - 1;
 
     unsigned key[ITEMS], rank[ITEMS];
     unsigned start = warp * 32 * ITEMS + lane;
     for (int i = 0; i < ITEMS; i++) key[i] = start + i * 32 < held ? keys_in[base + start + i * 32] : 0xffffffffu;  // fillers rank last
+    if (sorting == DEPTHS) {
+        DepthRange range = depth_range(status);
+        for (int i = 0; i < ITEMS; i++) key[i] = depth_key(key[i], range);
+    }
     for (int i = 0; i < ITEMS; i++) {
         unsigned digit = (key[i] >> shift) & mask, peers = equal_lanes(digit, bits), earlier = peers & ((1u << lane) - 1);
         unsigned seen = s.before[warp][digit];
@@ -105,16 +126,16 @@ __device__ __forceinline__ void sort_pass(
         s.before[w][t] = mine;
         mine += count;
     }
-    if (block == 0) publish(status + t, COMPLETE | mine);
-    else publish(status + block * DIGITS + t, PARTIAL | mine);
+    if (block == 0) publish(progress + t, COMPLETE | mine);
+    else publish(progress + block * DIGITS + t, PARTIAL | mine);
     unsigned first = block_scan(mine, s.scratch, total), global = block_scan(counts[t], s.scratch, total), prefix = 0;
     if (block > 0) {
         for (unsigned other = block - 1;; other--) {
-            unsigned word = await(status + other * DIGITS + t);
+            unsigned word = await(progress + other * DIGITS + t);
             prefix += word & VALUE;
             if (word & COMPLETE) break;
         }
-        publish(status + block * DIGITS + t, COMPLETE | (prefix + mine));
+        publish(progress + block * DIGITS + t, COMPLETE | (prefix + mine));
     }
     s.first[t] = first;
     s.target[t] = global + prefix - first;
@@ -146,9 +167,9 @@ __device__ __forceinline__ void sort_pass(
 
 #define SORT_PASS(ITEMS)                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(BLOCK) sort_pass_##ITEMS(                                                                 \
-        const unsigned* keys_in, const unsigned* values_in, unsigned* keys_out, unsigned* values_out, unsigned room,                       \
-        const unsigned long long* counted, int shift, int bits, const unsigned* counts, unsigned* status, unsigned* ticket) {              \
-        sort_pass<ITEMS>(keys_in, values_in, keys_out, values_out, room, counted, shift, bits, counts, status, ticket);                    \
+        const unsigned* keys_in, const unsigned* values_in, unsigned* keys_out, unsigned* values_out, unsigned count, int sorting,         \
+        const Status* status, int shift, int bits, const unsigned* counts, unsigned* progress, unsigned* ticket) {                         \
+        sort_pass<ITEMS>(keys_in, values_in, keys_out, values_out, count, sorting, status, shift, bits, counts, progress, ticket);         \
     }
 SORT_PASS(4)
 SORT_PASS(16)

@@ -29,21 +29,30 @@ __device__ __forceinline__ Ellipse from_lane(const Ellipse& e, int lane) {
     return o;
 }
 
+__device__ __forceinline__ Box from_lane(const Box& b, int lane) {
+    return Box{__shfl_sync(FULL, b.left, lane), __shfl_sync(FULL, b.top, lane), __shfl_sync(FULL, b.right, lane), __shfl_sync(FULL, b.bottom, lane)};
+}
+
 __device__ __forceinline__ unsigned warp_sum(unsigned value) {
     for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(FULL, value, step);
     return value;
 }
 
-// Tiles that each lane's ellipse touches.
-__device__ __forceinline__ unsigned count_tiles(const Ellipse& e, int top, int bottom, int columns) {
+// Tiles that each lane's outline touches; those of each row, first | last << 16, are kept in `spans` where there are few rows.
+template <class Outline>
+__device__ __forceinline__ unsigned count_tiles(const Outline& e, int top, int bottom, int columns, unsigned* spans) {
     unsigned count = 0;
     int lane = threadIdx.x % 32, first, last;
     bool large = bottom - top > ROWS_ALONE;
-    if (!large)
-        for (int row = top; row < bottom; row++) tile_span(e, row, columns, first, last), count += last - first;
+#pragma unroll
+    for (int k = 0; k < ROWS_ALONE; k++) {
+        first = last = 0;
+        if (!large && top + k < bottom) tile_span(e, top + k, columns, first, last);
+        spans[k] = (unsigned)first | ((unsigned)last << 16), count += last - first;
+    }
     for (unsigned left = __ballot_sync(FULL, large); left; left &= left - 1) {
         int owner = __ffs(left) - 1, from = __shfl_sync(FULL, top, owner), to = __shfl_sync(FULL, bottom, owner);
-        Ellipse other = from_lane(e, owner);
+        Outline other = from_lane(e, owner);
         unsigned part = 0;
         for (int row = from + lane; row < to; row += 32) tile_span(other, row, columns, first, last), part += last - first;
         part = warp_sum(part);
@@ -52,37 +61,37 @@ __device__ __forceinline__ unsigned count_tiles(const Ellipse& e, int top, int b
     return count;
 }
 
-// The same walk, writing; pairs beyond the room are dropped (the count tells).
+// Writes the pairs of each lane's splat from `place` on; `fits` is false for a splat that has no room for all of them, and then none are written.
+template <class Outline>
 __device__ __forceinline__ void write_tiles(
-    const Ellipse& e, int top, int bottom, int columns, unsigned long long place, unsigned splat, unsigned room, unsigned* keys, unsigned* values) {
+    const Outline& e, int top, int bottom, int columns, unsigned tile0, unsigned place, bool fits, unsigned splat, const unsigned* spans,
+    unsigned* keys, unsigned* values) {
     int lane = threadIdx.x % 32, first, last;
-    bool large = bottom - top > ROWS_ALONE;
-    if (!large) {
-        for (int row = top; row < bottom; row++) {
-            tile_span(e, row, columns, first, last);
-            for (int column = first; column < last; column++, place++)
-                if (place < room) keys[place] = row * columns + column, values[place] = splat;
-        }
+    bool large = fits && bottom - top > ROWS_ALONE;
+    if (fits && !large) {
+#pragma unroll
+        for (int k = 0; k < ROWS_ALONE; k++)
+            for (unsigned column = spans[k] & 0xffffu, end = spans[k] >> 16; column < end; column++, place++)
+                keys[place] = tile0 + (top + k) * columns + column, values[place] = splat;
     }
     for (unsigned left = __ballot_sync(FULL, large); left; left &= left - 1) {
         int owner = __ffs(left) - 1, from = __shfl_sync(FULL, top, owner), to = __shfl_sync(FULL, bottom, owner);
-        Ellipse other = from_lane(e, owner);
-        unsigned long long at = __shfl_sync(FULL, place, owner);
-        unsigned number = __shfl_sync(FULL, splat, owner);
+        Outline other = from_lane(e, owner);
+        unsigned at = __shfl_sync(FULL, place, owner), number = __shfl_sync(FULL, splat, owner), tile = __shfl_sync(FULL, tile0, owner);
         for (int row = from; row < to; row++) {  // all lanes work on one row: its tiles lie side by side in memory
             tile_span(other, row, columns, first, last);
-            for (int column = first + lane; column < last; column += 32) {
-                unsigned long long mine = at + (column - first);
-                if (mine < room) keys[mine] = row * columns + column, values[mine] = number;
-            }
+            for (int column = first + lane; column < last; column += 32)
+                keys[at + column - first] = tile + row * columns + column, values[at + column - first] = number;
             at += last - first;
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(BLOCK) expand(
-    const uint4* __restrict__ records, const unsigned* __restrict__ order, const unsigned* visible, int columns, int rows, unsigned room,
-    unsigned* keys, unsigned* values, unsigned long long* status, unsigned* ticket, unsigned long long* pairs) {
+// Splat r of the records is Gaussian r % count seen by view r / count, whose tiles follow those of the view before.
+template <class Outline>
+__device__ __forceinline__ void expand_splats(
+    const uint4* __restrict__ records, const unsigned* __restrict__ order, int count, int columns, int rows, unsigned room, unsigned* keys,
+    unsigned* values, unsigned long long* progress, unsigned* ticket, Status* status) {
     struct Shared {
         unsigned long long scratch[WARPS], before;
         unsigned block;
@@ -90,35 +99,46 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
     SHARED(Shared, s);
     if (threadIdx.x == 0) s.block = atomicAdd(ticket, 1u);
     __syncthreads();
-    unsigned block = s.block, seen = *visible, i = block * BLOCK + threadIdx.x;
+    unsigned block = s.block, seen = status->visible, i = block * BLOCK + threadIdx.x;
     if (block * BLOCK >= seen) return;
-    Ellipse e = {};
+    Outline e = {};
     int top = 0, bottom = 0;
-    unsigned splat = 0;
+    unsigned splat = 0, spans[ROWS_ALONE];
     if (i < seen) {
         splat = order[i];
-        e = ellipse(unpack(records[2 * (size_t)splat], records[2 * (size_t)splat + 1]));
+        e = outline_of<Outline>(records, splat);
         row_span(e, rows, top, bottom);
     }
-    unsigned long long count = count_tiles(e, top, bottom, columns), total;
-    unsigned long long place = block_scan(count, s.scratch, total);
+    unsigned mine = count_tiles(e, top, bottom, columns, spans);
+    unsigned long long total, place = block_scan((unsigned long long)mine, s.scratch, total);
     if (threadIdx.x < 32) {
-        if (threadIdx.x == 0) publish(status + block, (block ? SUM_PARTIAL : SUM_COMPLETE) | total);
-        unsigned long long before = pairs_before(status, block);
+        if (threadIdx.x == 0) publish(progress + block, (block ? SUM_PARTIAL : SUM_COMPLETE) | total);
+        unsigned long long before = pairs_before(progress, block);
         if (threadIdx.x == 0) {
-            if (block) publish(status + block, SUM_COMPLETE | (before + total));
+            if (block) publish(progress + block, SUM_COMPLETE | (before + total));
             s.before = before;
-            if (block == (seen - 1) / BLOCK) *pairs = before + total;
+            if (block == (seen - 1) / BLOCK) status->pairs = before + total;
         }
     }
     __syncthreads();
-    write_tiles(e, top, bottom, columns, s.before + place, splat, room, keys, values);
+    place += s.before;
+    bool fits = place + mine <= room;
+    if (!fits && place <= room) status->cut = ~((place << 32) | i);  // the first one without room; of all later ones the list holds nothing
+    write_tiles(e, top, bottom, columns, splat / count * (columns * rows), (unsigned)place, fits, splat, spans, keys, values);
 }
 
+#define EXPAND(NAME, OUTLINE)                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(BLOCK) NAME(                                                                                  \
+        const uint4* records, const unsigned* order, int count, int columns, int rows, unsigned room, unsigned* keys, unsigned* values,        \
+        unsigned long long* progress, unsigned* ticket, Status* status) {                                                                      \
+        expand_splats<OUTLINE>(records, order, count, columns, rows, room, keys, values, progress, ticket, status);                                   \
+    }
+EXPAND(expand, Ellipse)
+EXPAND(expand_surfels, Box)
+
 // First and last pair of each tile: ranges [tiles, 2], zero at the start.
-extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(
-    const unsigned* __restrict__ keys, unsigned room, const unsigned long long* pairs, uint2* ranges) {
-    unsigned n = element_count(room, pairs);
+extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(const unsigned* __restrict__ keys, const Status* status, uint2* ranges) {
+    unsigned n = listed_pairs(status);
     for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK) {
         unsigned tile = keys[i];
         if (i == 0 || keys[i - 1] != tile) ranges[tile].x = i;

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,14 +56,16 @@ def detect(weights: str | Path) -> str:
 
 
 def load_model(
-    name: str = DEFAULT, *, weights: str | Path | None = None, device: str | None = None, params: Any = None, fast: bool = True
+    name: str = DEFAULT, *, weights: str | Path | None = None, device: str | None = None, params: Any = None,
+    fast: bool | Literal["once"] = True,
 ) -> nn.Module:
     """The network with its weights, in evaluation mode: `.forward` takes tensors, calling it takes Images and gives a Scene.
 
     `name`: of `list_models()`, or "auto" for the model that `weights` belong to. `weights`: a file (.safetensors, .pth, .ckpt), a folder, a hub id
     ("owner/name", "owner/name@revision") instead of the default ones, or "random" for an untrained network; `params`: other sizes than the default
-    ones or the file's; `fast`: on a GPU, networks that can take 16-bit weights and record their runs (CUDA graphs). Raises ReconError for an
-    unknown model, weights that are absent or of another network.
+    ones or the file's; `fast`: on a GPU, networks that can take 16-bit weights, have their kernels fused (torch.compile: the first run takes
+    ten seconds to a minute) and record their runs (CUDA graphs); "once": without fusing, for a single job. Raises ReconError for an unknown
+    model, weights that are absent or of another network.
     """
     import torch
 
@@ -78,7 +80,7 @@ def load_model(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net = load_network(model_spec(name), weights, params).eval().requires_grad_(False).to(place)
     if fast and place.type == "cuda" and isinstance(net, Accelerated):
-        net.accelerate()
+        net.accelerate(fuse=fast is True)
     return net
 
 

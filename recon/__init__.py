@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from recon.cameras.known import cameras_of_focal, cameras_of_photos, read_cameras
     from recon.errors import ReconError
     from recon.io import convert, load, save
+    from recon.meshes.fusion import fuse
     from recon.models import list_models, load_model
     from recon.photos.grid import load_images
     from recon.reconstruct import reconstruct
-    from recon.render import render
+    from recon.render import Renderer, render
     from recon.scene import Cameras, Gaussians, Images, Mesh, Pointmaps, Rendering, Scene, Tracks
 
 __version__ = "0.1.0"
 __all__ = [
-    "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Rendering", "Scene", "Tracks",
-    "cameras_of_focal", "cameras_of_photos", "convert", "list_models", "load", "load_images", "load_model", "read_cameras", "reconstruct", "render",
-    "save",
+    "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Renderer", "Rendering", "Scene", "Tracks",
+    "cameras_of_focal", "cameras_of_photos", "convert", "fuse", "list_models", "load", "load_images", "load_model", "read_cameras",
+    "reconstruct", "render", "save",
 ]  # fmt: skip
 
 _HOMES = {
@@ -32,9 +33,10 @@ _HOMES = {
     "recon.errors": ("ReconError",),
     "recon.photos.grid": ("load_images",),
     "recon.io": ("convert", "load", "save"),
+    "recon.meshes.fusion": ("fuse",),
     "recon.models": ("list_models", "load_model"),
     "recon.reconstruct": ("reconstruct",),
-    "recon.render": ("render",),
+    "recon.render": ("Renderer", "render"),
     "recon.scene": ("Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "Rendering", "Scene", "Tracks"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "the same with the bundled sample photos",
     "render": "pictures or a video of a scene",
     "view": "a folder to look at in a browser and to share, offline",
+    "mesh": "photos or a scene to one textured mesh",
     "convert": "a file of one format to another",
     "inspect": "what a file holds and what is wrong with it",
     "models": "the networks, what they need and their licences",

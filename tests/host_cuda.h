@@ -153,6 +153,9 @@ template <class T> T __shfl_up_sync(unsigned, T v, int by) { unsigned l = host::
 template <class T> T __shfl_down_sync(unsigned, T v, int by) { unsigned l = host::lane(); return host::shuffle(v, l + by < 32 ? l + by : l); }
 template <class T> T __shfl_xor_sync(unsigned, T v, int by) { return host::shuffle(v, host::lane() ^ by); }
 template <class T> T atomicAdd(T* p, T v) { T old = *p; *p += v; return old; }
+template <class T> T atomicMax(T* p, T v) { T old = *p; *p = max(old, v); return old; }
+template <class T> T atomicOr(T* p, T v) { T old = *p; *p |= v; return old; }
+inline int __clz(unsigned v) { return v ? __builtin_clz(v) : 32; }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __ffs(int v) { return __builtin_ffs(v); }
 template <class T> T __ldg(const T* p) { return *p; }

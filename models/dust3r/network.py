@@ -61,8 +61,8 @@ class LinearHead(nn.Module):
         super().__init__()
         self.proj = nn.Linear(params.decoder_width, 4 * PATCH**2)
 
-    def forward(self, tokens: list[Tensor], rows: int, columns: int) -> Tensor:  # -> [B, 4, H, W]
-        return to_pixels(exact(self.proj, tokens[-1]), rows, columns)
+    def forward(self, tokens: list[Tensor], rows: int, columns: int) -> ViewOutput:
+        return activate(to_pixels(exact(self.proj, tokens[-1]), rows, columns))
 
 
 class DenseHead(nn.Module):
@@ -76,11 +76,12 @@ class DenseHead(nn.Module):
         if params.head == "catmlp+dpt":
             self.local = Mlp(params.encoder_width + params.decoder_width, params.local_hidden, (params.descriptors + 1) * PATCH**2)
 
-    def forward(self, tokens: list[Tensor], rows: int, columns: int) -> Tensor:  # -> [B, 4 (+ descriptors + 1), H, W]
+    def forward(self, tokens: list[Tensor], rows: int, columns: int) -> ViewOutput:
         dense = self.dpt([tokens[i] for i in self.taps], rows, columns)
         if self.local is None:
-            return dense
-        return torch.cat([dense, to_pixels(self.local(torch.cat([tokens[0], tokens[-1]], -1)), rows, columns)], 1)
+            return activate(dense)
+        local = to_pixels(self.local(torch.cat([tokens[0], tokens[-1]], -1)), rows, columns)
+        return activate(torch.cat([dense, local.float()], 1))  # exponentials of halves would lose digits
 
 
 def to_pixels(x: Tensor, rows: int, columns: int) -> Tensor:  # [B, N, C * 256] -> [B, C, H, W]
@@ -108,6 +109,10 @@ class Dust3r(Accelerated):
         make = LinearHead if params.head == "linear" else DenseHead
         self.head1, self.head2 = make(params), make(params)
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """Blocks and heads."""
+        return [*self.encoder, *self.decoder1, *self.decoder2, self.head1, self.head2]
+
     def encode(self, images: Tensor) -> Tensor:  # [B, 3, H, W] in -1..1, sides multiples of 16 -> [B, N, D]
         """Tokens of images, row by row."""
         x = self.patch_embed(images)
@@ -134,7 +139,7 @@ class Dust3r(Accelerated):
     def predict(self, tokens1: Tensor, tokens2: Tensor, grid1: tuple[int, int], grid2: tuple[int, int]) -> tuple[ViewOutput, ViewOutput]:
         """What `forward` gives, from the encoder's tokens."""
         out1, out2 = self.decode(tokens1, tokens2, grid1, grid2)
-        return activate(self.head1(out1, *grid1).float()), activate(self.head2(out2, *grid2).float())  # exponentials of halves would lose digits
+        return self.head1(out1, *grid1), self.head2(out2, *grid2)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[ViewOutput, ViewOutput]:  # [B, 3, H, W] in -1..1 each
         """Both views of pairs, all points in the axes of view 1."""

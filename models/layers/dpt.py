@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon.models.layers.acceleration import exact
+from recon.models.layers.acceleration import exact_pointwise
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,12 @@ class DptParams:
     last_dim: int = 128
 
 
-def double(x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
-    """Bilinear, with the corners' centres kept in place."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+class Twice(nn.Module):
+    """Bilinear, with the corners' centres kept in place; in x's own dtype, which autocast would widen."""
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C, 2H, 2W]
+        with torch.autocast(x.device.type, enabled=False):
+            return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
 class ResidualUnit(nn.Module):
@@ -45,10 +49,11 @@ class Fusion(nn.Module):
         self.skip = ResidualUnit(features)  # the coarsest level has one too in published files, and does not use it
         self.unit = ResidualUnit(features)
         self.out = nn.Conv2d(features, features, 1)
+        self.twice = Twice()
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:  # [B, F, H, W] -> [B, F, 2H, 2W]
         x = x if level is None else x + self.skip(level)
-        return self.out(double(self.unit(x)))
+        return self.twice(self.out(self.unit(x)))  # as the paper's interpolation before a 1 x 1 convolution, at a quarter of its cost
 
 
 class DptHead(nn.Module):
@@ -65,7 +70,7 @@ class DptHead(nn.Module):
         self.level = nn.ModuleList(nn.Conv2d(d, features, 3, padding=1, bias=False) for d in dims)
         self.fusion = nn.ModuleList(Fusion(features) for _ in dims)
         self.head = nn.Sequential(
-            nn.Conv2d(features, features // 2, 3, padding=1), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Conv2d(features, features // 2, 3, padding=1), Twice(),
             nn.Conv2d(features // 2, params.last_dim, 3, padding=1), nn.ReLU(), nn.Conv2d(params.last_dim, out_channels, 1),
         )  # fmt: skip
 
@@ -75,7 +80,6 @@ class DptHead(nn.Module):
         path = self.fusion[3](levels[3])[:, :, : levels[2].shape[2], : levels[2].shape[3]]  # odd grids: the coarsest map was rounded up
         for i in (2, 1, 0):
             path = self.fusion[i](path, levels[i])
-        *most, last = self.head
-        for layer in most:
-            path = layer(path)
-        return exact(last, path)
+        last = self.head[-1]
+        assert isinstance(last, nn.Conv2d), last
+        return exact_pointwise(last, self.head[:-1](path))

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recon.models.layers.acceleration import constant
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 LAYERS = 6
 MASKED = -100.0  # logit of a pair of cells that the shift brought together
@@ -36,6 +34,9 @@ class ConvBlock(nn.Module):
 class Encoder(nn.Module):
     """Images to features at stride 4."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, out: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -43,10 +44,12 @@ class Encoder(nn.Module):
         self.layer2 = nn.Sequential(ConvBlock(64, 96, 2), ConvBlock(96, 96, 1))
         self.layer3 = nn.Sequential(ConvBlock(96, 128, 1), ConvBlock(128, 128, 1))
         self.conv2 = nn.Conv2d(128, out, 1)
+        for name, values in (("mean", MEAN), ("std", STD)):
+            # no weights hold them: real values also where the module is built without memory (the meta device)
+            self.register_buffer(name, torch.tensor(values, device="cpu")[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:  # [N, 3, H, W] 0..1 -> [N, C, H / 4, W / 4]
-        mean, std = (constant(values, images.device)[:, None, None] for values in (MEAN, STD))
-        normal = (images - mean) / std
+        normal = (images - self.mean) / self.std
         x = F.relu(F.instance_norm(self.conv1(normal)))
         return self.conv2(self.layer3(self.layer2(self.layer1(x))))
 

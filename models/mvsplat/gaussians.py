@@ -55,7 +55,7 @@ def turned_harmonics(R: Tensor, degree: int) -> Tensor:  # [..., 3, 3] -> [..., 
     It is not the basis that the coefficients are shown in, and the weights were trained with it. Y(R d) = D Y(d), solved on spread directions.
     """
     directions, solvers = _solver(degree, R.device)
-    turned = basis((directions @ R.double().transpose(-1, -2))[..., [2, 0, 1]], degree)
+    turned = basis((directions @ R.double().transpose(-1, -2)).roll(1, -1), degree)  # z, x, y; a list of columns would be a copy from the CPU
     D = torch.zeros(*R.shape[:-2], (degree + 1) ** 2, (degree + 1) ** 2, dtype=torch.float64, device=R.device)
     for band, solver in enumerate(solvers):
         part = slice(band**2, (band + 1) ** 2)

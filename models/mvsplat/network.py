@@ -48,6 +48,7 @@ class MVSplat(Accelerated):
     """Images with cameras to Gaussians (see the module's figure)."""
 
     half = torch.float16  # inverse depth needs its digits, and every map is normalised
+    any_size = False  # two U-Nets of different sizes run the same code
     exact_layers = ("depth_head.2",)  # inverse depth: digits count
 
     def __init__(self, params: MVSplatParams = MVSplatParams()) -> None:
@@ -73,6 +74,10 @@ class MVSplat(Accelerated):
         self.depth_head = nn.Sequential(
             nn.Conv2d(depth.channels, 2 * depth.channels, 3, padding=1), nn.GELU(), nn.Conv2d(2 * depth.channels, 2, 3, padding=1)
         )
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """All but the sweep."""
+        return [self.backbone, self.cost_in, self.cost_net, self.plane_head, self.upsampler, self.refine_in, self.refine_net, self.gaussian_head]
 
     def coarse(self, features: Tensor, volume: Tensor, first: Tensor, step: Tensor, views: int) -> tuple[Tensor, Tensor]:
         """Inverse depth and its certainty, both [V B, 1, h, w], from the features [V B, C, h, w] and the cost volume [V B, D, h, w]."""

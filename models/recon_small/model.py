@@ -80,7 +80,7 @@ class ReconSmallModel(ReconSmall):
             found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
         guess, stage = place == "all" or matches == "none", lambda name: tell(name, 0.55)
-        placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, device=device, stage=stage)
+        placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, ordered=pairs == "sequence", stage=stage)
         witnesses = agreement(sight, fine, placed, bundle)
         placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(
@@ -96,7 +96,7 @@ class ReconSmallModel(ReconSmall):
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
-        report = {"agreement": witnesses, "doubts": [*still_warnings(still, bars), *doubts]}
+        report = {"agreement": witnesses, "partners": list(placed.partners), "doubts": [*still_warnings(still, bars), *doubts]}
         scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
         tell("done", 1.0)
         return scene

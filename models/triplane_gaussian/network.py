@@ -75,7 +75,7 @@ def spread(maps: Tensor, image: Tensor) -> Tensor:  # [B, C, h, w], [B, 3, H, W]
 
 def in_pixels(K_normalized: Tensor, image: Tensor) -> Tensor:  # [B, 3, 3] -> [B, 3, 3]
     """Lenses of a picture 1 wide and 1 high for the pixels of an image."""
-    return K_normalized * K_normalized.new_tensor([[image.shape[3]], [image.shape[2]], [1.0]])
+    return K_normalized * constant(((image.shape[3],), (image.shape[2],), (1.0,)), K_normalized.device).to(K_normalized)
 
 
 def camera_mlp(width: int) -> nn.Sequential:
@@ -138,12 +138,16 @@ class TriplaneGaussian(Accelerated):
 
     def forward(self, image: Tensor, mask: Tensor, K_normalized: Tensor, cam_to_world: Tensor) -> ObjectOutput:
         """image [B, 3, H, W] 0..1 on white, mask [B, 1, H, W] 0..1, K_normalized [B, 3, 3], cam_to_world [B, 4, 4] towards the object at 0."""
+        return self.recorded("gaussians", self.gaussians)(image, mask, distance_outside(mask), K_normalized, cam_to_world)
+
+    def gaussians(self, image: Tensor, mask: Tensor, distance: Tensor, K_normalized: Tensor, cam_to_world: Tensor) -> ObjectOutput:
+        """What `forward` gives, from each pixel's distance from the mask too [B, 1, H, W]: that is measured on the CPU."""
         stages = self.point_generator(image, K_normalized, cam_to_world)
         points = stages[-1]
         tokens = self.image_encoder(image, self.camera(numbers(K_normalized, cam_to_world)))
         rows, columns = (side // self.params.dino.patch for side in image.shape[2:])
         maps = spread(tokens[:, 1:].transpose(1, 2).unflatten(2, (rows, columns)), image)
-        maps = torch.cat([image, maps, mask, distance_outside(mask)], 1)
+        maps = torch.cat([image, maps, mask, distance], 1)
         shown = shown_features(points, in_pixels(K_normalized, image), cam_to_world, maps)
         planes = self.planes + self.point_encoder(points, shown.features)
         flat = planes.transpose(1, 2).flatten(2)  # [B, C, 3 S S]

@@ -64,6 +64,6 @@ class PointEncoder(nn.Module):
 def read_planes(planes: Tensor, points: Tensor, radius: float) -> Tensor:  # [B, 3, C, S, S], [B, N, 3] -> [B, N, 3 C]
     """The planes' values at points, one plane after the other."""
     place = points / radius
-    grid = torch.stack([place[..., list(axes)] for axes in AXES], 1)  # [B, 3, N, 2]
+    grid = torch.stack([torch.stack([place[..., a], place[..., b]], -1) for a, b in AXES], 1)  # [B, 3, N, 2]
     read = F.grid_sample(planes.flatten(0, 1), grid.flatten(0, 1)[:, None], align_corners=False)  # [B 3, C, 1, N]
     return read[:, :, 0].unflatten(0, (-1, 3)).permute(0, 3, 1, 2).flatten(2)

@@ -1,20 +1,24 @@
-"""Contains bundle adjustment: cameras, focal lengths and points that fit their observations best (PyTorch, float64, on any device).
+"""Contains bundle adjustment: cameras, focal lengths and points that fit their observations best (float64, compiled, on all cores).
 
 Levenberg-Marquardt with the points eliminated (Schur complement; Triggs et al. 2000, section 6.1), Cauchy loss by reweighting. The reduced
-system is gathered from the pairs of observations of each point: memory grows with their number, not with views times points.
+system is summed over the pairs of observations of each point: memory grows with the observations, not with views times points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.epipolar import PRIOR_WEIGHT, rotation, skew
-from recon.cameras.tracks import Observations, accumulate, gather
+from recon.cameras.cores import all_threads, on_all_cores
+from recon.cameras.epipolar import PRIOR_WEIGHT, rotation
+from recon.cameras.tracks import Observations, gather
 
-BLOCKS_AT_ONCE = 1 << 18  # of 7 x 7 doubles: 100 MB
+LARGE = 512  # unknowns of a reduced system that is worth more than one thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,35 +75,6 @@ def freedom(o: Observations, free: Tensor, focal_free: Tensor, *, shared: bool, 
     return Freedom(column=column, count=count, prior=prior)
 
 
-def robust_cost(rig: Rig, points: Tensor, o: Observations, threshold: float, prior: Tensor) -> Tensor:
-    """Sum of log1p((error / threshold)^2) and of prior [V] * log_scale^2."""
-    u, _ = project(rig, points, o)
-    return torch.log1p((u - o.xy).square().sum(1) / threshold**2).sum() + (prior * rig.log_scale.square()).sum()
-
-
-def jacobians(rig: Rig, points: Tensor, o: Observations, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted Jacobians by camera [O, 2, 7] (rotation, translation, log focal) and point [O, 2, 3], and residuals [O, 2]."""
-    u, p = project(rig, points, o)
-    f, z = rig.focal_now[o.view], p[:, 2].clamp(min=1e-9)
-    r = (u - o.xy) / threshold
-    from_centre = u - rig.principal[o.view]
-    D = torch.cat([torch.diag_embed(f / z[:, None]), -(from_centre / z[:, None])[..., None]], 2) / threshold
-    Jc = torch.cat([-D @ skew(p - rig.t[o.view]), D, (from_centre / threshold)[..., None]], 2)
-    w = (1 + r.square().sum(1)).rsqrt()
-    return w[:, None, None] * Jc, w[:, None, None] * (D @ rig.R[o.view]), w[:, None] * r
-
-
-def companions(o: Observations) -> tuple[Tensor, Tensor]:
-    """All ordered pairs of observations of one point, an observation with itself too: two lists of numbers."""
-    order = torch.argsort(o.point, stable=True)
-    length = o.lengths()
-    first = length.cumsum(0) - length  # of each point in that order
-    mine = length[o.point[order]]
-    one = torch.repeat_interleave(torch.arange(len(order), device=order.device), mine)
-    within = torch.arange(len(one), device=order.device) - (mine.cumsum(0) - mine)[one]
-    return order[one], order[first[o.point[order]][one] + within]
-
-
 def moved(rig: Rig, dc: Tensor) -> Rig:
     """The rig after a step [V, 7] (rotation, translation, log focal)."""
     log_scale = (rig.log_scale + dc[:, 6]).clamp(-2.5, 2.5)
@@ -107,45 +82,68 @@ def moved(rig: Rig, dc: Tensor) -> Rig:
 
 
 class System:
-    """The normal equations at one place, points eliminated as the damping asks for it."""
+    """The adjustment's compiled passes over its observations, and the room that they work in."""
 
-    def __init__(self, rig: Rig, points: Tensor, o: Observations, f: Freedom, pairs: tuple[Tensor, Tensor], threshold: float) -> None:
-        Jc, Jp, r = jacobians(rig, points, o, threshold)
-        views = len(rig.R)
-        self.o, self.f, self.pairs, self.views = o, f, pairs, views
-        self.W = Jc.mT @ Jp  # [O, 7, 3]
-        self.U, self.g = gather(Jc.mT @ Jc, o.view, views), gather((Jc.mT @ r[..., None])[..., 0], o.view, views)
-        self.V, self.h = gather(Jp.mT @ Jp, o.point, o.count), gather((Jp.mT @ r[..., None])[..., 0], o.point, o.count)
-        self.U[:, 6, 6] += f.prior
-        self.g[:, 6] += f.prior * rig.log_scale
+    def __init__(self, o: Observations, f: Freedom, views: int, threshold: float) -> None:
+        order = torch.argsort(o.point, stable=True)
+        self.view, self.point, self.xy = (x[order].contiguous().numpy() for x in (o.view, o.point, o.xy))
+        self.start = np.searchsorted(self.point, np.arange(o.count + 1))
+        self.rows = np.argsort(self.view, kind="stable")
+        self.begin = np.searchsorted(self.view[self.rows], np.arange(views + 1))
+        self.f, self.views, self.threshold = f, views, threshold
+        O, P = len(order), o.count
+        self.Jc, self.r, self.W, self.T = np.empty((O, 2, 7)), np.empty((O, 2)), np.empty((O, 7, 3)), np.empty((O, 7, 3))
+        self.Vp, self.h, self.inverse = np.empty((P, 3, 3)), np.empty((P, 3)), np.empty((P, 3, 3))
+        self.U, self.g = np.empty((views, 7, 7)), np.empty((views, 7))
+        self.H, self.rhs = np.empty((views, 7, views, 7)), np.empty((views, 7))
 
-    def reduced(self, full: Tensor) -> Tensor:  # [7 V, ...] -> [n, ...]
+    def _each(self, rows: Callable[..., None], count: int, *arguments) -> None:
+        on_all_cores(rows, count, *arguments, work=len(self.view))
+
+    def _cameras(self, rig: Rig, points: Tensor) -> list[np.ndarray | float]:
+        tensors = (rig.R, rig.t, rig.focal_now, rig.principal, points)
+        return [self.start, self.view, self.xy, *(np.ascontiguousarray(x.numpy()) for x in tensors), self.threshold]
+
+    def cost(self, rig: Rig, points: Tensor) -> float:
+        """Sum of log1p((error / threshold)^2) and of prior [V] * log_scale^2."""
+        from recon.cameras.elimination import cost_rows
+
+        out = np.empty(len(points))
+        self._each(cost_rows, len(points), *self._cameras(rig, points), out)
+        return float(out.sum()) + float((self.f.prior * rig.log_scale.square()).sum())
+
+    def linearise(self, rig: Rig, points: Tensor) -> None:
+        """The normal equations at this place."""
+        from recon.cameras.elimination import linear_rows, view_rows
+
+        self._each(linear_rows, len(points), *self._cameras(rig, points), self.Jc, self.r, self.W, self.Vp, self.h)
+        self._each(view_rows, self.views, self.begin, self.rows, self.Jc, self.r, self.U, self.g)
+        self.U[:, 6, 6] += self.f.prior.numpy()
+        self.g[:, 6] += (self.f.prior * rig.log_scale).numpy()
+
+    def _summed(self, full: Tensor) -> Tensor:  # [7 V, ...] -> [n, ...]
         """Rows of the camera parameters summed into the unknowns."""
         return gather(full, self.f.column, self.f.count + 1)[: self.f.count]
 
     def step(self, damping: float) -> tuple[Tensor, Tensor]:
         """Camera step [V, 7] and point step [P, 3]."""
-        V, o = self.V, self.o
-        diagonal = V.diagonal(dim1=1, dim2=2)
-        V = V + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True) + 1e-15)
-        inverse = torch.linalg.inv(V)
-        T = self.W @ inverse[o.point]  # [O, 7, 3]
+        from recon.cameras.elimination import eliminated_rows, mirrored_rows, moved_rows, reduced_rows
+
+        points = len(self.Vp)
+        self._each(eliminated_rows, points, self.start, self.W, self.Vp, damping, self.inverse, self.T)
+        x = torch.zeros(self.f.count, dtype=torch.float64)
         if self.f.count:
-            H = V.new_zeros(self.views * self.views, 7, 7)
-            for start in range(0, len(self.pairs[0]), BLOCKS_AT_ONCE):
-                one, other = (p[start : start + BLOCKS_AT_ONCE] for p in self.pairs)
-                accumulate(H, o.view[one] * self.views + o.view[other], -(T[one] @ self.W[other].mT))
-            H = H.unflatten(0, (self.views, self.views))
-            H[range(self.views), range(self.views)] += self.U
-            H = self.reduced(self.reduced(H.permute(0, 2, 1, 3).reshape(7 * self.views, -1)).T)
-            size = self.reduced(self.U.diagonal(dim1=1, dim2=2).reshape(-1))
-            rhs = self.reduced((gather((T @ self.h[o.point][..., None])[..., 0], o.view, self.views) - self.g).reshape(-1))
-            x = torch.linalg.solve(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
-        else:
-            x = V.new_zeros(0)
-        dc = torch.cat([x, x.new_zeros(1)])[self.f.column].unflatten(0, (-1, 7))
-        back = gather((self.W.mT @ dc[o.view][..., None])[..., 0], o.point, o.count)
-        return dc, -(inverse @ (self.h + back)[..., None])[..., 0]
+            tables = self.begin, self.rows, self.start, self.point, self.view
+            self._each(reduced_rows, self.views, *tables, self.T, self.W, self.h, self.U, self.g, self.H, self.rhs)
+            self._each(mirrored_rows, self.views, self.H)
+            H = self._summed(self._summed(torch.from_numpy(self.H).reshape(7 * self.views, -1)).T)
+            size = self._summed(torch.from_numpy(self.U).diagonal(dim1=1, dim2=2).reshape(-1))
+            rhs = self._summed(torch.from_numpy(self.rhs).reshape(-1))
+            with all_threads() if self.f.count > LARGE else nullcontext():
+                x = torch.linalg.solve(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
+        dc, dp = torch.cat([x, x.new_zeros(1)])[self.f.column].unflatten(0, (-1, 7)), np.empty((points, 3))
+        self._each(moved_rows, points, self.start, self.view, self.W, self.inverse, self.h, dc.numpy(), dp)
+        return dc, torch.from_numpy(dp)
 
 
 def adjust(
@@ -156,14 +154,14 @@ def adjust(
 
     The loss is sum log1p((error / threshold)^2) + PRIOR_WEIGHT * observations per view * (log focal / sigma)^2. R turns as exp(w) R.
     """
-    f, pairs = freedom(o, free, focal_free, shared=shared_focal, sigma=sigma), companions(o)
-    damping, old = 1e-4, float(robust_cost(rig, points, o, threshold_px, f.prior))
+    system = System(o, freedom(o, free, focal_free, shared=shared_focal, sigma=sigma), len(rig.R), threshold_px)
+    damping, old = 1e-4, system.cost(rig, points)
     for _ in range(rounds):
-        system = System(rig, points, o, f, pairs, threshold_px)
+        system.linearise(rig, points)
         for _ in range(6):
             dc, dp = system.step(damping)
             trial = moved(rig, dc), points + dp
-            new = float(robust_cost(*trial, o, threshold_px, f.prior))
+            new = system.cost(*trial)
             if new < old:
                 damping = max(damping / 10, 1e-9)
                 break

@@ -62,7 +62,7 @@ def common_focal(relative: Mapping[Pair, RelativePose], priors: np.ndarray, *, s
 def solve_views(
     matches: Mapping[Pair, Matches], relative: Mapping[Pair, RelativePose], principal: Sequence | np.ndarray,
     focal_prior: Sequence[float] | np.ndarray, *, K: np.ndarray | None = None, cam_to_world: np.ndarray | None = None, sigma: float = 0.35,
-    threshold_px: float = 1.0, shared_focal: bool = True, device: torch.device | str = "cpu",
+    threshold_px: float = 1.0, shared_focal: bool = True,
 ) -> Bundle:  # fmt: skip
     """Cameras and tracks of V = len(focal_prior) views from the matches of pairs (i, j), i != j, in pixels of the views, and their relative poses.
 
@@ -81,8 +81,8 @@ def solve_views(
     both = {pair: p for pair, p in relative.items() if p.support >= 8}
     both |= {(j, i): p.inverse() for (i, j), p in both.items()}
     inliers = {k: m.take(both[k].inliers) for k, m in matches.items() if k in both and both[k].confidence > LEAST_CONFIDENCE}
-    tracks = build_tracks(inliers, merge_px=threshold_px).to(device)
-    to = lambda x: torch.as_tensor(x, device=device)
+    tracks = build_tracks(inliers, merge_px=threshold_px)
+    to = lambda x: torch.as_tensor(x)
     agreed = np.where(focal_given, 1.0, common_focal(both, pixels.mean(1), shared=shared_focal) / pixels.mean(1))
     eye, zero = np.tile(np.eye(3), (views, 1, 1)), np.zeros((views, 3))
     rig = Rig(R=to(eye), t=to(zero), focal=to(pixels), principal=to(centre), log_scale=to(np.log(agreed)))

@@ -1,4 +1,4 @@
-"""Contains the epipolar geometry of many pairs at once, batched in PyTorch: residuals, refinement of pose and focal lengths, and costs.
+"""Contains the epipolar geometry of many pairs at once: residuals batched in PyTorch, refinement of pose and focal lengths and costs compiled.
 
 B problems of up to N matches each; a match of share 0 is padding. Points are pixels relative to the principal points, with a one appended;
 x_b ~ K_b (R x_a + t). Nothing here is differentiable.
@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from recon.cameras.cores import on_all_cores
 
 CLIP = math.log1p(16.0)  # cost of a match that is no match: four thresholds away and beyond
 PRIOR_WEIGHT = 0.006  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
@@ -25,11 +28,6 @@ class Rows:
     def take(self, index: Tensor):
         """Some of the rows, by number or mask."""
         return type(self)(**{f.name: value[index] if isinstance(value := getattr(self, f.name), Tensor) else value for f in fields(self)})  # type: ignore[arg-type]
-
-
-    def put(self, index: Tensor, rows):
-        """The same with some of the rows replaced."""
-        return type(self)(**{f.name: getattr(self, f.name).index_copy(0, index, getattr(rows, f.name)) for f in fields(self)})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,55 +142,29 @@ def residual_jacobian(p: Poses, q: Problems) -> tuple[Tensor, Tensor]:
     return r, dF.flatten(2) @ G.flatten(1, 2)
 
 
-def _stepped(p: Poses, x: Tensor, columns: Tensor) -> Poses:  # [B, 7]
-    t = p.t + (tangent(p.t) @ x[:, 3:5, None])[..., 0]
-    log_focal = p.log_focal + (columns @ x[:, 5:, None])[..., 0]
-    return Poses(R=rotation(x[:, :3]) @ p.R, t=t / t.norm(dim=-1, keepdim=True), log_focal=log_focal)
+def refine(p: Poses, q: Problems, owner: Tensor | None = None) -> Poses:
+    """Levenberg-Marquardt on sum share log1p((r / threshold)^2) + the focal prior, over three shrinking sets of inliers, on all cores.
+
+    Pose k is of problem owner[k] (None: of problem k).
+    """
+    from recon.cameras.descent import refine_rows
+
+    owner = torch.arange(len(p.t)) if owner is None else owner
+    R, t, log_focal = (x.numpy().copy("C") for x in (p.R, p.t, p.log_focal))
+    prior = (q.share.sum(1) * PRIOR_WEIGHT / q.sigma**2).numpy()
+    lenses = (np.ascontiguousarray(x.numpy()) for x in (q.log_prior, q.columns))
+    constants = q.threshold, np.array(SCHEDULE), CONVERGED
+    on_all_cores(refine_rows, len(owner), *_arrays(q, owner), *lenses, prior, *constants, R, t, log_focal, work=_work(q, owner))
+    return Poses(R=torch.from_numpy(R), t=torch.from_numpy(t), log_focal=torch.from_numpy(log_focal))
 
 
-def _unknowns(p: Poses, q: Problems) -> Tensor:  # -> [B, 2]
-    """How far the focal unknowns are from their prior."""
-    moved = p.log_focal - q.log_prior
-    return torch.einsum("bvc,bv->bc", q.columns / q.columns.sum(1, keepdim=True).clamp(min=1), moved)
+def _arrays(q: Problems, owner: Tensor) -> tuple[np.ndarray, ...]:
+    """The matches as the compiled passes take them: a, b [P, 3, N], share [P, N], and the problem of each pose [B]."""
+    return q.a.numpy(), q.b.numpy(), np.ascontiguousarray(q.share.numpy()), owner.numpy()
 
 
-def refine(p: Poses, q: Problems) -> Poses:
-    """Levenberg-Marquardt on sum share log1p((r / threshold)^2) + the focal prior, over three shrinking sets of inliers."""
-    for width, rounds in SCHEDULE:
-        share = q.share * (sampson(p, q).abs() < width * q.threshold)
-        index = ((share > 0).sum(1) >= 8).nonzero()[:, 0]  # the rows still under way
-        mine, few, near = p.take(index), q.take(index), share[index]
-        prior = (few.share.sum(1) * PRIOR_WEIGHT / q.sigma**2)[:, None]
-        damping, failed = torch.full_like(prior[:, 0], 1e-4), torch.zeros_like(index)
-        for _ in range(rounds):
-            if not len(index):
-                break
-            mine, better, gained = _descend(mine, few, near, prior, damping)
-            failed = torch.where(better, 0, failed + 1)
-            damping = torch.where(better, (damping / 10).clamp(min=1e-9), damping * 10)
-            alive = (failed < 5) & ~(better & (gained < CONVERGED))
-            p = p.put(index, mine)
-            if int(alive.sum()) < 0.8 * len(index):
-                index, mine, few = index[alive], mine.take(alive), few.take(alive)
-                near, prior, damping, failed = near[alive], prior[alive], damping[alive], failed[alive]
-    return p
-
-
-def _descend(p: Poses, q: Problems, share: Tensor, prior: Tensor, damping: Tensor) -> tuple[Poses, Tensor, Tensor]:
-    """One step of every row where it lowers the cost: the poses, where it did [B], and by which share of it [B]."""
-    r, J = residual_jacobian(p, q)
-    r, J = r / q.threshold, J / q.threshold
-    weighted = J * (share / (1 + r * r))[:, None]
-    off = _unknowns(p, q)
-    H, g = weighted @ J.mT, (weighted @ r[..., None])[..., 0]
-    H.diagonal(dim1=1, dim2=2)[:, 5:] += prior
-    g[:, 5:] += prior * off
-    H.diagonal(dim1=1, dim2=2).mul_(1 + damping[:, None]).add_(damping[:, None] * 1e-9 + 1e-12)
-    trial = _stepped(p, -torch.linalg.solve(H, g), q.columns)
-    old = (share * torch.log1p(r * r)).sum(1) + (prior * off.square()).sum(1)
-    new = (share * torch.log1p((sampson(trial, q) / q.threshold).square())).sum(1) + (prior * _unknowns(trial, q).square()).sum(1)
-    better = new < old
-    return where(better, trial, p), better, (old - new) / old.clamp(min=1e-30)
+def _work(q: Problems, owner: Tensor) -> int:
+    return len(owner) * q.share.shape[1]
 
 
 def rays(p: Poses, q: Problems) -> tuple[Tensor, Tensor]:  # -> [B, 3, N] twice
@@ -219,25 +191,21 @@ def cheirality(p: Poses, q: Problems, near: Tensor) -> Poses:  # [B, N] bool
     return Poses(R=R, t=t, log_focal=p.log_focal)
 
 
-def behind(p: Poses, q: Problems) -> Tensor:  # -> [B, N] bool
-    """Which matches meet behind a camera, and not only because their parallax drowns in the noise."""
-    rays_a, rays_b = rays(p, q)
-    turned = p.R @ rays_a
-    at_infinity = p.log_focal[:, 1, None, None].exp() * turned[:, :2] / turned[:, 2:].clamp(min=1e-6)
-    return ~in_front(p.R, p.t, rays_a, rays_b) & ((at_infinity - q.b[:, :2]).square().sum(1) > (3 * q.threshold) ** 2)
-
-
-def prior_cost(p: Poses, q: Problems) -> Tensor:  # -> [B]
+def prior_cost(p: Poses, q: Problems, owner: Tensor) -> Tensor:  # -> [B]
     """What the focal lengths cost by their prior, beside the mean cost of the matches."""
-    return PRIOR_WEIGHT / 2 * ((p.log_focal - q.log_prior) / q.sigma).square().mean(1)
+    return PRIOR_WEIGHT / 2 * ((p.log_focal - q.log_prior[owner]) / q.sigma).square().mean(1)
 
 
-def cost(p: Poses, q: Problems) -> Tensor:  # -> [B]
+def cost(p: Poses, q: Problems, owner: Tensor | None = None) -> Tensor:  # -> [B]
     """Mean over the matches, by share, of log1p((Sampson / threshold)^2), clipped, plus the prior's; a match behind a camera explains nothing.
 
-    Without the latter a scene that is mostly one plane is taken for its mirror image, which fits the lines as well.
+    Behind, that is, in the best of the four poses of the essential matrix, and not only because its parallax drowns in the noise. Without that a
+    scene that is mostly one plane is taken for its mirror image, which fits the lines as well. Pose k is of problem owner[k] (None: k).
     """
-    each = torch.log1p((sampson(p, q) / q.threshold).square()).clamp(max=CLIP)
-    near = (each < CLIP) & (q.share > 0)
-    each = torch.where(near & behind(cheirality(p, q, near), q), CLIP, each)
-    return (q.share * each).sum(1) / q.share.sum(1).clamp(min=1e-12) + prior_cost(p, q)
+    from recon.cameras.costs import cost_rows
+
+    owner = torch.arange(len(p.t)) if owner is None else owner
+    out = np.empty(len(owner))
+    poses = (np.ascontiguousarray(x.numpy()) for x in (p.R, p.t, p.log_focal))
+    on_all_cores(cost_rows, len(owner), *_arrays(q, owner), q.threshold, CLIP, *poses, out, work=_work(q, owner))
+    return torch.from_numpy(out) + prior_cost(p, q, owner)

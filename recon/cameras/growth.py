@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon.cameras.adjustment import Rig, adjust, reprojection_errors
+from recon.cameras.cores import cores
 from recon.cameras.pose import RelativePose
 from recon.cameras.resection import Placement, place_view
 from recon.cameras.tracks import Observations, triangulate
@@ -164,28 +166,28 @@ def _place_round(s: Growing, tracks: Observations, relative, o: Options, failed:
     seen = torch.bincount(tracks.view[rows], minlength=len(s.placed)).tolist()
     now = int(s.placed.sum())
     waiting = sorted((v for v, n in enumerate(seen) if n >= MIN_POINTS and failed.get(v, -1) != now), key=lambda v: -seen[v])
-    host = Rig(**{name: getattr(s.rig, name).cpu() for name in ("R", "t", "focal", "principal", "log_scale")})
-    placed = np.flatnonzero(s.placed.cpu().numpy())
+    placed = np.flatnonzero(s.placed.numpy())
     found: list[int] = []
-    least = 0
-    for v in waiting:
-        if found and seen[v] < least:
-            break
+    R, t, focal = s.rig.R.clone(), s.rig.t.clone(), s.rig.focal_now.numpy()
+
+    def place(v: int) -> tuple[np.ndarray, np.ndarray] | None:
         mine = rows[tracks.view[rows] == v]
-        xyz, xy = s.points[tracks.point[mine]].cpu().numpy(), tracks.xy[mine].cpu().numpy()
-        task = Placement(
-            xyz=xyz, xy=xy, focal=host.focal_now[v].numpy(), principal=host.principal[v].numpy(), threshold=o.threshold,
-            neighbours=[(relative[(int(q), v)], host.R[q].numpy(), host.t[q].numpy()) for q in placed if (int(q), v) in relative],
-        )  # fmt: skip
-        pose = place_view(task)
-        if pose is None:
-            failed[v] = now
-            continue
-        R, t = s.rig.R.clone(), s.rig.t.clone()
-        R[v], t[v] = torch.from_numpy(pose[0]).to(R), torch.from_numpy(pose[1]).to(t)
-        s.rig = replace(s.rig, R=R, t=t)
-        found.append(v)
-        least = max(least, seen[v] // 2)
+        neighbours = [(relative[(int(q), v)], s.rig.R[q].numpy(), s.rig.t[q].numpy()) for q in placed if (int(q), v) in relative]
+        xyz, xy = s.points[tracks.point[mine]].numpy(), tracks.xy[mine].numpy()
+        lens = {"focal": focal[v], "principal": s.rig.principal[v].numpy()}
+        return place_view(Placement(xyz=xyz, xy=xy, **lens, threshold=o.threshold, neighbours=neighbours))
+
+    with ThreadPoolExecutor(cores()) as pool:
+        while waiting and not found:
+            those = [v for v in waiting if seen[v] >= seen[waiting[0]] // 2]
+            waiting = waiting[len(those) :]
+            for v, pose in zip(those, pool.map(place, those), strict=True):
+                if pose is None:
+                    failed[v] = now
+                else:
+                    R[v], t[v] = torch.from_numpy(pose[0]), torch.from_numpy(pose[1])
+                    found.append(v)
+    s.rig = replace(s.rig, R=R, t=t)
     s.placed = s.placed.clone()
     s.placed[found] = True
     return found

@@ -91,7 +91,7 @@ def without_bars(images: Images) -> tuple[Images, float]:
     """The photos with uniform bars along their edges, the same in all of them, masked; and the share of the picture that these cover."""
     if len(images) < 2 or not all(_alike(images, 0, v) for v in range(1, len(images))):
         return images, 0.0
-    rgb = images.rgb.cpu().numpy() * 255
+    rgb = images.rgb.cpu().numpy()
     mask = images.mask.cpu().numpy()
     inside = np.flatnonzero(mask.any((0, 2))), np.flatnonzero(mask.any((0, 1)))
     bar = np.zeros(mask.shape[1:], bool)
@@ -99,21 +99,20 @@ def without_bars(images: Images) -> tuple[Images, float]:
         if not len(lines):
             continue
         for order in (lines, lines[::-1]):
-            wide = _bar_width(np.moveaxis(rgb, axis + 1, 0)[order])
+            wide = _bar_width(np.moveaxis(rgb, axis + 1, 0), order)
             np.moveaxis(bar, axis, 0)[order[:wide]] = True
     share = float(bar.mean())
     return (replace(images, mask=images.mask & ~torch.from_numpy(bar).to(images.mask.device)), share) if share else (images, 0.0)
 
 
-def _bar_width(lines: np.ndarray) -> int:  # [n, V, m, 3] levels, from the edge inwards
+def _bar_width(pictures: np.ndarray, order: np.ndarray) -> int:  # [H or W, V, m, 3] 0..1, [n] lines from the edge inwards
     """How many lines from the edge are of one colour in all photos, where the picture begins with a step after them; else 0."""
-    colour = np.median(lines[0], (0, 1))
-    plain = (np.abs(lines - colour).max(-1) < SAME_LEVEL).mean((1, 2)) > 0.98
-    wide = int(np.argmin(plain)) if not plain.all() else 0
-    if not 2 <= wide <= MOST_BAR * len(lines) or wide + 2 >= len(lines):
+    colour = np.median(pictures[order[0]], (0, 1))
+    away = lambda line: np.abs(pictures[line] - colour).max(-1) * 255
+    wide = next((k for k, line in enumerate(order) if (away(line) < SAME_LEVEL).mean() <= 0.98), 0)
+    if not 2 <= wide <= MOST_BAR * len(order) or wide + 2 >= len(order):
         return 0
-    step = np.abs(lines[wide + 2] - colour).max(-1) > STEP_LEVEL
-    return wide + 1 if step.mean() > STEP_SHARE else 0
+    return wide + 1 if (away(order[wide + 2]) > STEP_LEVEL).mean() > STEP_SHARE else 0
 
 
 def still_warnings(cells: np.ndarray, bars: float) -> list[str]:

@@ -6,7 +6,6 @@ translation direction and log focals on the Sampson error under a Cauchy loss, b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.cameras.cores import cores
 from recon.cameras.epipolar import CLIP, Poses, Problems, cat, cost, refine, where
 from recon.cameras.judgement import judge
 from recon.cameras.pose import Matches, RelativePose, Start, concatenate
@@ -69,7 +69,6 @@ class Solver:
     coarse_limit: int = 600  # matches in the refinement of each start
     refine_limit: int = 2000  # in the last one
     seed: int = 0
-    device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
         for name, value in (("sigma", self.sigma), ("threshold_px", self.threshold_px)):
@@ -87,7 +86,7 @@ class Solver:
             candidates = self._candidates(some)
             for k, guess in enumerate(guesses[g] for g in group if guesses):
                 if guess is not None and len(some[k].every):
-                    candidates.append((k, _as_poses([guess], self.device)))
+                    candidates.append((k, _as_poses([guess])))
             for k, answer in zip(group, self._decide(some, candidates), strict=True):
                 out[k] = answer
         return out
@@ -99,8 +98,8 @@ class Solver:
             some = [pairs[k] for k in group]
             every, counts = self.problems(some, [p.every for p in some])
             few, _ = self.problems(some, [_spread(p.every, self.refine_limit) for p in some])
-            poses = _as_poses([starts[k] for k in group], self.device)
-            for k, answer in zip(group, judge(refine(_held(poses, every), few), every, counts), strict=True):
+            poses = _as_poses([starts[k] for k in group])
+            for k, answer in zip(group, judge(refine(_held(poses, every, torch.arange(len(some))), few), every, counts), strict=True):
                 out[k] = answer
         return [p for p in out if p is not None]
 
@@ -112,7 +111,7 @@ class Solver:
         for k, (pair, m) in enumerate(zip(pairs, matches, strict=True)):
             a[k, :2, : len(m)], b[k, :2, : len(m)] = (m.xa - pair.principal_a).T, (m.xb - pair.principal_b).T
             share[k, : len(m)] = m.weights()
-        to = lambda x: torch.from_numpy(np.asarray(x, float)).to(self.device)
+        to = lambda x: torch.from_numpy(np.asarray(x, float))
         log_prior, columns = (np.stack([f(p) for p in pairs]) for f in (TwoViews.log_prior, TwoViews.columns))
         data = {"a": to(a), "b": to(b), "share": to(share), "log_prior": to(log_prior), "columns": to(columns)}
         return Problems(**data, sigma=self.sigma, threshold=self.threshold_px), counts
@@ -147,16 +146,15 @@ class Solver:
             where_ = (m.xa - pair.principal_a, m.xb - pair.principal_b, focal_a, focal_b, self.threshold_px, self.seed)
             return essential_starts(*where_), planar_starts(*where_) if planes else []
 
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             started = list(pool.map(search, wanted))
         starts = [(s, t, True) for (t, _, _), (lines, _) in zip(wanted, started, strict=True) for s in lines]
         starts += [(s, t, False) for (t, _, _), (_, planes) in zip(wanted, started, strict=True) for s in planes]
-        poses = _as_poses([s for s, _, _ in starts], self.device)
-        owner = torch.tensor([t for _, t, _ in starts], dtype=torch.long, device=poses.t.device)
-        searched = torch.tensor([e for _, _, e in starts], dtype=torch.bool, device=poses.t.device)
-        mine = coarse.take(owner)
-        poses = refine(poses, mine)
-        return poses, owner, cost(poses, mine), searched
+        poses = _as_poses([s for s, _, _ in starts])
+        owner = torch.tensor([t for _, t, _ in starts], dtype=torch.long)
+        searched = torch.tensor([e for _, _, e in starts], dtype=torch.bool)
+        poses = refine(poses, coarse, owner)
+        return poses, owner, cost(poses, coarse, owner), searched
 
     def _decide(self, pairs: Sequence[TwoViews], candidates: list[tuple[int, Poses]]) -> list[RelativePose | None]:
         """Of the candidates, as they are and polished on the matches of all kinds, the one of least cost on all the matches."""
@@ -164,12 +162,11 @@ class Solver:
             return [None] * len(pairs)
         every, counts = self.problems(pairs, [p.every for p in pairs])
         few, _ = self.problems(pairs, [_spread(p.every, self.refine_limit) for p in pairs])
-        owner = torch.tensor([k for k, _ in candidates], device=every.a.device)
+        owner = torch.tensor([k for k, _ in candidates])
         poses = cat([p for _, p in candidates])
-        poses = _held(poses, every.take(owner))
-        polished = refine(poses, few.take(owner))
-        mine = every.take(owner)
-        before, after = cost(poses, mine), cost(polished, mine)
+        poses = _held(poses, every, owner)
+        polished = refine(poses, few, owner)
+        before, after = cost(poses, every, owner), cost(polished, every, owner)
         poses, price = where(after < before, polished, poses), torch.minimum(after, before)
         rows, chosen = [], []
         for k in range(len(pairs)):
@@ -177,7 +174,7 @@ class Solver:
             if len(own):
                 rows.append(k)
                 chosen.append(int(own[price[own].argmin()]))
-        index = lambda numbers: torch.tensor(numbers, device=owner.device)
+        index = lambda numbers: torch.tensor(numbers)
         answers = judge(poses.take(index(chosen)), every.take(index(rows)), [counts[k] for k in rows])
         out: list[RelativePose | None] = [None] * len(pairs)
         for k, answer in zip(rows, answers, strict=True):
@@ -185,10 +182,10 @@ class Solver:
         return out
 
 
-def _held(poses: Poses, problems: Problems) -> Poses:
-    """The poses with known focals at exactly their prior."""
-    free = problems.columns.abs().sum(2) > 0
-    return replace(poses, log_focal=torch.where(free, poses.log_focal, problems.log_prior))
+def _held(poses: Poses, problems: Problems, owner: Tensor) -> Poses:
+    """The poses with known focals at exactly the prior of their problems."""
+    free = problems.columns[owner].abs().sum(2) > 0
+    return replace(poses, log_focal=torch.where(free, poses.log_focal, problems.log_prior[owner]))
 
 
 def _agreed(costs: list[float]) -> bool:
@@ -201,8 +198,8 @@ def _spread(matches: Matches, limit: int) -> Matches:
     return matches if len(matches) <= limit else matches.take(np.sort(np.random.default_rng(0).permutation(len(matches))[:limit]))
 
 
-def _as_poses(starts: Sequence[Start], device: torch.device | str) -> Poses:
-    to = lambda x, shape: torch.from_numpy(np.asarray(x, float).reshape(-1, *shape)).to(device)
+def _as_poses(starts: Sequence[Start]) -> Poses:
+    to = lambda x, shape: torch.from_numpy(np.asarray(x, float).reshape(-1, *shape))
     R, t, focals = ([s[k] for s in starts] for k in range(3))
     return Poses(R=to(R, (3, 3)), t=to(t, (3,)), log_focal=to(np.log(np.asarray(focals, float).reshape(-1, 2)), (2,)))
 

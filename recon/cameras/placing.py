@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from recon.cameras.bundle import Bundle, common_focal, solve_views
 from recon.cameras.focal_from_shape import PAIR_LIMIT, SeenPair, lens_shift
+from recon.cameras.order import in_order
 from recon.cameras.pairing import Pair
 from recon.cameras.pairs import Solver, TwoViews
 from recon.cameras.panorama import panorama
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 THRESHOLD_PX = 0.5  # expected error of a match on the match grid
 POLISH_SIGMA = 0.5  # of the prior where it has moved to the lens that shape, matches and prior agree on
 SWEEP_SUPPORT = 30  # inliers of a pair below which its shape says nothing
+SURE, SETTLED = 0.3, 0.1  # confidence of a pair that is not searched anew where its focal lengths change by so little, in logs
 FOCAL_PAIRS = 24  # pairs that the focal length is looked for in; the others are solved with what these agree on
 
 
 def place(
     images: Images, found: dict[Pair, list[Matches]], sight: Sight, *, K: np.ndarray | None, cam_to_world: np.ndarray | None, seed: int = 0,
-    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
-) -> tuple[Bundle, float]:  # fmt: skip
-    """Cameras and tracks from the matches, all in pixels of `images`, and how open the log focals are left; K and poses are kept where finite.
+    ordered: bool = False, stage: Callable[[str], None] = lambda name: None,
+) -> tuple[Bundle, float, dict[Pair, RelativePose]]:  # fmt: skip
+    """Cameras and tracks from the matches, all in pixels of `images`, how open the log focals are left, and the poses of pairs.
 
-    `stage` is told what begins.
+    K and poses are kept where finite. Views that are `ordered` are frames of which neighbours see the same things. `stage` is told what begins.
     """
     centre = principal_points(images)
     sizes = {(int(w), int(h)) for w, h in zip(images.photo_width, images.photo_height, strict=True)}
@@ -54,8 +55,8 @@ def place(
     if cam_to_world is None:
         stationary = panorama({pair: v.every for pair, v in views.items()}, centre, prior, known, THRESHOLD_PX)
         if stationary is not None:
-            return stationary, 0.0
-    solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed, device=device)
+            return stationary, 0.0, {}
+    solver = Solver(sigma=sight.sigma, threshold_px=THRESHOLD_PX, seed=seed)
     if len(views) > 1:  # the bundle refines what the pairs only begin
         solver = replace(solver, coarse_limit=300, refine_limit=800)
     stage("poses of pairs")
@@ -69,17 +70,31 @@ def place(
         stage("poses of pairs again")
         agreed = np.where(known, prior, common_focal(relative, prior, shared=shared))
         fixed = {(i, j): replace(v, focal_a=agreed[i], focal_b=agreed[j], known_a=True, known_b=True) for (i, j), v in views.items()}
-        relative = solved(solver, fixed, relative)
+        relative = settled(solver, fixed, relative)
+    if ordered:
+        relative = in_order(relative, len(sight.focal))
     stage("bundle")
     matches = {pair: v.every for pair, v in views.items()}
     options = {"sigma": sight.sigma, "threshold_px": THRESHOLD_PX, "shared_focal": shared}
-    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, device=device, **options), width
+    return solve_views(matches, relative, centre, prior, K=K, cam_to_world=cam_to_world, **options), width, relative
 
 
 def solved(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose] | None = None) -> dict[Pair, RelativePose]:
     """The relative poses of the pairs that have one."""
     starts = [g.start if (g := (guesses or {}).get(pair)) is not None else None for pair in views]
     return {pair: p for pair, p in zip(views, solver.solve(list(views.values()), guesses=starts), strict=True) if p is not None}
+
+
+def settled(solver: Solver, views: dict[Pair, TwoViews], guesses: dict[Pair, RelativePose]) -> dict[Pair, RelativePose]:
+    """The relative poses at known focal lengths: of sure guesses with nearly those refined, the others searched for anew."""
+    near = [pair for pair, g in guesses.items() if g.confidence > SURE and _apart(views[pair], g) < SETTLED]
+    refined = solver.polish([views[pair] for pair in near], [guesses[pair].start for pair in near])
+    return solved(solver, {pair: v for pair, v in views.items() if pair not in near}, guesses) | dict(zip(near, refined, strict=True))
+
+
+def _apart(pair: TwoViews, pose: RelativePose) -> float:
+    """How far the focal lengths of a pose are from the pair's, in logs."""
+    return max(abs(np.log(pose.focal_a / pair.focal_a)), abs(np.log(pose.focal_b / pair.focal_b)))
 
 
 def surest(relative: dict[Pair, RelativePose], limit: int) -> list[Pair]:

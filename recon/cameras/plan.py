@@ -10,11 +10,11 @@ import torch
 from recon.cameras.pairing import ALL_UP_TO, PairChoice
 from recon.errors import ReconError
 
-# measured on 2 cores with photos of 1024 x 683 (tests/bench/many_photos.py); core seconds of a view and of a pair, of matching and cameras
-CPU_VIEW, CPU_PAIR, CPU_START = 2.2, 0.45, 3.0
+# core seconds of a view and of a pair, of matching and cameras; measured: 8 photos of 1024 x 683 (28 pairs) 20 to 29, 50 of 640 x 480 (240) 115
+CPU_VIEW, CPU_PAIR, CPU_START = 1.2, 0.35, 3.0
 GPU_VIEW, GPU_PAIR, GPU_START = 0.06, 0.02, 1.0  # wall-clock seconds: what a card is expected to take
 MOST_CORES = 8.0  # more do not help
-VIEW_BYTES, PAIR_BYTES, START_BYTES = 60e6, 1.2e6, 1.2e9
+VIEW_BYTES, PAIR_BYTES, START_BYTES = 60e6, 0.6e6, 0.9e9  # the same jobs: 1.2 and 3.4 GiB
 PAIRS_A_VIEW = {"auto": 5.0, "sequence": 5.5}
 
 

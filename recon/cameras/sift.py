@@ -9,6 +9,7 @@ from recon.cameras.pose import Matches
 from recon.cameras.usable import filled
 
 LONG_SIDE = 1024
+BLOCK = 512  # rows of the similarity at a time
 MOST_FEATURES = 8000  # the strongest; fewer cost accuracy where texture is faint
 
 
@@ -44,6 +45,23 @@ def sift_features(
     return xy, np.sqrt(descriptors)
 
 
+def _nearest(da: torch.Tensor, db: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # [n, 128], [m, 128]
+    """Of each row its best and second best similarity [n] and where the best is [n], and the best of each column [m].
+
+    Unit descriptors: squared distance = 2 - 2 similarity. In blocks, as the whole similarity is 256 MB that no cache holds.
+    """
+    best, second, forward = [], [], []
+    backward = torch.full((len(db),), -torch.inf, device=da.device)
+    for block in da.split(BLOCK):
+        similarity = block @ db.T
+        value, index = similarity.max(1)
+        backward = torch.maximum(backward, similarity.amax(0))
+        second.append(similarity.scatter_(1, index[:, None], -1.0).amax(1))
+        best.append(value)
+        forward.append(index)
+    return torch.cat(best), torch.cat(second), torch.cat(forward), backward
+
+
 def match_features(
     a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], *, ratio: float = 0.85, device: torch.device | str = "cpu"
 ) -> Matches:
@@ -51,13 +69,11 @@ def match_features(
     (xa, da), (xb, db) = a, b
     if len(xa) < 2 or len(xb) < 2:
         return Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0), source="sift")
-    similarity = torch.from_numpy(da).to(device) @ torch.from_numpy(db).to(device).T  # unit descriptors: squared distance = 2 - 2 s
-    first, forward = similarity.max(1)
-    rows = (first == similarity.amax(0)[forward]).nonzero()[:, 0]  # mutual: the largest of its column too
-    columns, first = forward[rows], first[rows]
-    others = similarity[rows].scatter_(1, columns[:, None], -1.0)
+    best, second, forward, backward = _nearest(torch.from_numpy(da).to(device), torch.from_numpy(db).to(device))
+    rows = (best == backward[forward]).nonzero()[:, 0]  # mutual: the largest of its column too
+    columns = forward[rows]
     distance = lambda s: (2 - 2 * s).clamp(min=1e-12).sqrt()
-    quotient = distance(first) / distance(others.amax(1))
+    quotient = distance(best[rows]) / distance(second[rows])
     kept = quotient < ratio
     rows, columns, quotient = (x[kept].cpu().numpy() for x in (rows, columns, quotient.double()))
     # one point with several orientations gives the same match several times

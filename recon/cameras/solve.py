@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from recon.cameras.bundle import Bundle
+from recon.cameras.cores import one_thread_each
 from recon.cameras.depth_scale import depth_scales
 from recon.cameras.pairing import Pair
+from recon.cameras.partners import best_partners
 from recon.cameras.placing import place
 from recon.cameras.pose import Matches
 from recon.cameras.sight import Sight
@@ -34,16 +35,18 @@ class Placed:
     confidence: np.ndarray  # [V]
     log_scales: np.ndarray  # [V] of each view's depth
     focal_width: float = 0.0  # standard deviation of the log focal lengths that matches and network leave; 0 where they are known
+    partners: tuple[dict[str, Any], ...] = ()  # of each view, see `best_partners`; () where no matches were sought
 
 
 def solve(
     images: Images, fine: Images, sight: Sight, found: dict[Pair, list[Matches]], cameras: Cameras | None, *, guess: bool = False, seed: int = 0,
-    device: torch.device | str = "cpu", stage: Callable[[str], None] = lambda name: None,
+    ordered: bool = False, stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Placed, Bundle | None]:  # fmt: skip
     """Cameras of all views: given ones kept, then from matches, then the network's own pose; and the bundle when there was one.
 
     Of more than two views those that nothing holds are "unplaced", with the network's pose for what it is worth, unless a `guess` is wanted.
-    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`; `stage` is told what begins.
+    `cameras` are on the grid of `images`, NaN where unknown; `found` and the result are on the match grid `fine`; views that are `ordered` are
+    frames of which neighbours see the same things; `stage` is told what begins.
     """
     V = len(images.rgb)
     K_given, T_given = given_cameras(cameras, images, fine)
@@ -56,9 +59,10 @@ def solve(
     T = np.full((V, 4, 4), np.nan) if T_given is None else T_given.copy()
     by: list[PlacedBy] = ["given" if g else "unplaced" for g in has_pose]
     confidence = np.where(has_pose, 1.0, 0.0)
-    bundle, focal_width = None, 0.0
+    bundle, focal_width, relative = None, 0.0, {}
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle, focal_width = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, device=device, stage=stage)
+        with one_thread_each():
+            bundle, focal_width, relative = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, ordered=ordered, stage=stage)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K
@@ -69,7 +73,10 @@ def solve(
     scales = depth_scales(sight, fine, bundle, T)
     T, by, confidence = fill_poses(sight, T, by, confidence, scales, keep=guess or V <= 2)
     scales = np.where(np.isfinite(scales), scales, np.nanmedian(scales))
-    return Placed(K=K, cam_to_world=T, placed_by=tuple(by), confidence=confidence, log_scales=scales, focal_width=focal_width), bundle
+    partners = tuple(best_partners(found, relative, images.names)) if found else ()
+    return Placed(
+        K=K, cam_to_world=T, placed_by=tuple(by), confidence=confidence, log_scales=scales, focal_width=focal_width, partners=partners
+    ), bundle
 
 
 def given_cameras(cameras: Cameras | None, images: Images, fine: Images) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -47,6 +47,8 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
 
     End points of one view that fall in one cell of `merge_px` are one feature, at their mean. The surest matches of each pair are used.
     """
+    from recon.cameras.joining import joined
+
     limit = min(MATCH_LIMIT, ALL_MATCHES // max(len(matches), 1))
     ends_view, ends_xy, confidence = [], [], []
     for (i, j), m in matches.items():
@@ -65,20 +67,7 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
     share = np.bincount(feature)[:, None]
     place = np.stack([np.bincount(feature, xy[:, k]) for k in (0, 1)], 1) / share
     owner = view[first]
-    parent, seen = list(range(len(first))), [1 << int(v) for v in owner]
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
-        return k
-
-    for a, b in feature.reshape(-1, 2).tolist():
-        a, b = root(a), root(b)
-        if a != b and not seen[a] & seen[b]:
-            parent[b] = a
-            seen[a] |= seen[b]
-    roots = np.array([root(k) for k in range(len(first))])
+    roots = joined(feature.reshape(-1, 2), owner.astype(np.int64), int(view.max()) + 1)
     _, point, length = np.unique(roots, return_inverse=True, return_counts=True)
     point = point.reshape(-1)
     kept = length[point] >= 2
@@ -91,33 +80,17 @@ def _observations(view: np.ndarray, point: np.ndarray, xy: np.ndarray, count: in
 
 def gather(values: Tensor, index: Tensor, count: int) -> Tensor:  # [O, ...], [O] -> [count, ...]
     """Sum of the values of each index."""
-    return accumulate(values.new_zeros(count, *values.shape[1:]), index, values)
-
-
-def accumulate(sums: Tensor, index: Tensor, values: Tensor) -> Tensor:  # [count, ...], [O], [O, ...]
-    """The values added, in place, to the sums of their index; in the same order every time, which index_add_ on a GPU does not keep."""
-    return sums.index_put_((index,), values, accumulate=True) if sums.is_cuda else sums.index_add_(0, index, values)
-
-
-def rays_of(o: Observations, focal: Tensor, principal: Tensor, R: Tensor) -> Tensor:
-    """Unit directions in the world [O, 3]; focal [V, 2], principal [V, 2], R [V, 3, 3] world to camera."""
-    d = torch.nn.functional.pad((o.xy - principal[o.view]) / focal[o.view], (0, 1), value=1.0)
-    return torch.nn.functional.normalize((d[:, None] @ R[o.view])[:, 0], dim=1)
+    return values.new_zeros(count, *values.shape[1:]).index_add_(0, index, values)
 
 
 def triangulate(o: Observations, focal: Tensor, principal: Tensor, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Points [P, 3] nearest to their rays and the largest angle [P] in radians between two of the rays.
+    """Points [P, 3] nearest to their rays and about the largest angle [P] in radians between two of the rays.
 
-    x_camera = R x_world + t. A point seen once, or along parallel rays, is NaN with angle 0.
+    That is twice the largest one to their mean: right within a factor of two. x_camera = R x_world + t. A point seen once, or along parallel rays,
+    is NaN with angle 0.
     """
-    d = rays_of(o, focal, principal, R)
-    centre = -(t[:, None] @ R)[:, 0][o.view]
-    A = torch.eye(3, dtype=d.dtype, device=d.device) - d[:, :, None] * d[:, None]
-    M, b = gather(A, o.point, o.count), gather((A @ centre[..., None])[..., 0], o.point, o.count)
-    mean = torch.nn.functional.normalize(gather(d, o.point, o.count), dim=1)[o.point]
-    from_mean = torch.atan2(torch.linalg.cross(d, mean).norm(dim=1), (d * mean).sum(1))
-    angle = d.new_zeros(o.count).scatter_reduce(0, o.point, 2 * from_mean, "amax")  # about the mean ray: within a factor of two
-    fine = (o.lengths() >= 2) & (torch.linalg.det(M) > 1e-12)
-    eye = torch.eye(3, dtype=d.dtype, device=d.device)
-    points = torch.linalg.solve(torch.where(fine[:, None, None], M, eye), b)
-    return torch.where(fine[:, None], points, torch.nan), torch.where(fine, angle, 0.0)
+    from recon.cameras.intersection import intersected
+
+    view, point, xy, *cameras = [np.ascontiguousarray(x.numpy()) for x in (o.view, o.point, o.xy, focal, principal, R, t)]
+    points, angle = intersected(view, point, xy, o.count, *cameras)
+    return torch.from_numpy(points), torch.from_numpy(angle)

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     video.check_target(target, width=width, height=height, frames=len(cameras), transparent=background is None, guard=guard)
     device = "cpu" if args.backend == "cpu" else pick_device(args.device)
     options: dict[str, Any] = {
-        "backend": args.backend, "background": background or (0.0, 0.0, 0.0), "antialiased": args.antialiased,
+        "width": width, "height": height, "backend": args.backend, "background": background or (0.0, 0.0, 0.0), "antialiased": args.antialiased,
         "primitive": "surfel" if args.surfels or scene.report.get("surfels") else "gaussian",
     }  # fmt: skip
     begin = time.perf_counter()
@@ -93,12 +93,12 @@ def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], t
     """One picture after the other, so that a long video takes no more memory than a short one; with alpha if `transparent`."""
     import torch
 
-    from recon.render import render
+    from recon.render import Renderer
 
+    renderer = Renderer(gaussians, **options)
     for c in range(len(cameras)):
         tell("rendering", c / len(cameras))
-        with torch.no_grad():
-            drawn = render(gaussians, cameras[c], check=c == 0, **options)
+        drawn = renderer.render(cameras[c])
         color, alpha = drawn.color[0], drawn.alpha[0][..., None]
         if transparent:
             color = torch.cat([torch.where(alpha > 0, color / alpha.clamp(min=1e-6), torch.zeros_like(color)), alpha], -1)
@@ -115,7 +115,7 @@ def _path_cameras(args: argparse.Namespace, scene: Scene) -> Cameras | None:
     path = Path(args.cameras)
     axes = args.path_axes or ("opencv" if io.in_numbers_of_trainer(Path(args.scene), path) else None)
     if axes and not args.path_axes:
-        log.warning("%s is read in the world of its numbers, in which trainers make splats; path_axes=\"z-up\" turns it", path)
+        log.warning('%s is read in the world of its numbers, in which trainers make splats; path_axes="z-up" turns it', path)
     found = io.load(path, axes=axes)
     cameras = moved_to(found.cameras, found.offset, scene.offset)
     if cameras.lenses:

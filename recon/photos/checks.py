@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ SAME_SHAPE = 0.02  # difference of two aspect ratios
 CROP_CONFIDENCE = 0.3  # at most, of views whose principal point may be anywhere
 LEAST_BASELINE = 0.01  # of the median depth
 LEAST_CONFIDENCE = 0.25
+MOST_NAMED = 20  # photos that an error tells of one by one
 
 
 def blur(photo: np.ndarray) -> float:  # [h, w, 3] uint8
@@ -75,8 +77,26 @@ def refuse_strangers(scene: Scene) -> None:
     if len(scene) > 1 and matched(scene) and not {"matches", "given"} & set(scene.cameras.placed_by):
         raise ReconError(
             f"no two of the {len(scene)} photos share reliable matches: they show different scenes, too different views of one, or surfaces "
-            "without texture; matches=\"none\" places them roughly, by the network alone"
+            "without texture" + "".join(f"; {name}: {too_little(scene, v)}" for v, name in enumerate(scene_names(scene)[:MOST_NAMED]))
+            + "; matches=\"none\" places them roughly, by the network alone"
         )
+
+
+def scene_names(scene: Scene) -> Sequence[str]:
+    """What the views are called."""
+    return scene.images.names if scene.images is not None else [f"view {v}" for v in range(len(scene.cameras))]
+
+
+def too_little(scene: Scene, view: int) -> str:
+    """What a view shares with its best partner, in words that follow its name."""
+    records = scene.report.get("partners") or []
+    if not records:
+        return "it shares too little with the other photos"
+    r = records[view]
+    if r["partner"] is None:
+        return "it has no match in any other photo"
+    fit = f"{r['agree']} of its {r['matches']} matches with its best partner {r['partner']} agree on one camera"
+    return f"{fit} (about {r['needed']} are needed)" if r["agree"] < r["needed"] else f"{fit}, but nothing else holds it there"
 
 
 def matched(scene: Scene) -> bool:
@@ -120,13 +140,12 @@ def crop_warning(images: Images, views: list[int]) -> list[str]:
 def scene_warnings(scene: Scene) -> list[str]:
     """One line for each view placed by the network alone, hardly or not at all, and for cameras that stand in one place."""
     cameras = scene.cameras
-    names = scene.images.names if scene.images is not None else [f"view {v}" for v in range(len(cameras))]
     if len(cameras) < 2:
         return ["one photo has no parallax: shape and depth are the network's guess, without a true scale"]
     lines = []
-    for name, by, confidence in zip(names, cameras.placed_by, cameras.confidence.tolist(), strict=True):
+    for v, (name, by, confidence) in enumerate(zip(scene_names(scene), cameras.placed_by, cameras.confidence.tolist(), strict=True)):
         if by == "unplaced":
-            lines.append(f"{name} could not be placed: it shares too little with the other photos")
+            lines.append(f"{name} could not be placed: {too_little(scene, v)}")
         elif by == "pointmap" and matched(scene):
             lines.append(f"{name} shares no reliable matches with the other photos: placed roughly, by the network alone")
         elif confidence < LEAST_CONFIDENCE:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from recon.errors import ReconError
 from recon.render.options import MAX_SIDE
@@ -14,16 +17,17 @@ from recon.scene import Cameras, Gaussians
 UNIT_TOLERANCE = 1e-2
 PAIRS_A_SPLAT = 8  # tiles that a splat touches, generous for real scenes (2 to 6)
 # bytes for each Gaussian beside its own (projected values, sorting) and for each of its pairs, by backend; and for each pixel
-SPLAT_BYTES = {"torch": 700, "cpu": 110, "gsplat": 160, "cuda": 80}
-PAIR_BYTES = {"torch": 48, "cpu": 12, "gsplat": 32, "cuda": 20}
+SPLAT_BYTES = {"torch": 700, "cpu": 110, "gsplat": 160, "cuda": 96}
+PAIR_BYTES = {"torch": 48, "cpu": 12, "gsplat": 32, "cuda": 18}
 PIXEL_BYTES = {"torch": 108, "cpu": 44, "gsplat": 48, "cuda": 44}
 
 
 def check_cameras(cameras: Cameras) -> None:
     """Raises ReconError for cameras that see nothing: not placed, no focal length, a matrix that is not rigid, an image beyond all use."""
-    if max(cameras.width, cameras.height) > MAX_SIDE:
-        raise ReconError(f"the image is {cameras.width} x {cameras.height} pixels, wanted at most {MAX_SIDE} a side")
+    check_sides(cameras)
     K, T = cameras.K.detach().double().cpu(), cameras.cam_to_world.detach().double().cpu()
+    if _all_right(K.numpy(), T.numpy()):
+        return
     for c in range(len(cameras)):
         if not bool(T[c].isfinite().all()):
             raise ReconError(f"camera {c} ({cameras.placed_by[c]}) has no place: its cam_to_world is not finite")
@@ -36,6 +40,37 @@ def check_cameras(cameras: Cameras) -> None:
             raise ReconError(f"K of camera {c} is {K[c].tolist()}, wanted finite numbers with focal lengths K[0, 0] and K[1, 1] above 0")
         if K[c, 1, 0] != 0 or bool((K[c, 2] != torch.tensor([0.0, 0, 1]).double()).any()):
             raise ReconError(f"K of camera {c} is {K[c].tolist()}, wanted [[fx, skew, cx], [0, fy, cy], [0, 0, 1]]")
+
+
+def check_sides(cameras: Cameras) -> None:
+    """Raises ReconError for an image beyond all use."""
+    if max(cameras.width, cameras.height) > MAX_SIDE:
+        raise ReconError(f"the image is {cameras.width} x {cameras.height} pixels, wanted at most {MAX_SIDE} a side")
+
+
+def _all_right(K: np.ndarray, T: np.ndarray) -> bool:
+    """Whether no camera has anything to be told: all at once, for this runs before every picture."""
+    R = T[:, :3, :3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        rigid = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0) <= 1e-3 and bool((T[:, 3] == (0, 0, 0, 1)).all())
+    lens = bool((K[:, [0, 1], [0, 1]] > 0).all() and (K[:, 1, 0] == 0).all() and (K[:, 2] == (0, 0, 1)).all())
+    return bool(rigid) and lens and bool(np.isfinite(K).all() and np.isfinite(T).all())
+
+
+class Unchanged:
+    """Remembers tensors until they are written to or replaced."""
+
+    def __init__(self) -> None:
+        self._states = WeakTensorKeyDictionary()
+
+    def are(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether all were remembered and none was written to since; never so for tensors made in inference mode, which count no writes."""
+        return all(not x.is_inference() and self._states.get(x) == (x._version, x.data_ptr()) for x in tensors)
+
+    def remember(self, tensors: Sequence[Tensor]) -> None:
+        for x in tensors:
+            if not x.is_inference():
+                self._states[x] = (x._version, x.data_ptr())
 
 
 def check_gaussians(gaussians: Gaussians) -> None:

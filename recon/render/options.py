@@ -51,10 +51,12 @@ class RenderOptions:
 
 
 def background_rows(background: Tensor | Sequence[float] | None, cameras: int, like: Tensor) -> Tensor | None:
-    """Background [C, 3] from a colour [3] or one a camera [C, 3]; None stays None (black). Raises ReconError."""
+    """Background [C, 3] from a colour [3] or one a camera [C, 3], looked at where it is; None stays None (black). Raises ReconError."""
     if background is None:
         return None
-    rows = torch.as_tensor(background).to(like)
+    rows = torch.as_tensor(background)
     if rows.shape not in {(3,), (cameras, 3)} or not bool(rows.isfinite().all()):
         raise ReconError(f"background is {rows.tolist() if rows.numel() < 10 else list(rows.shape)}, wanted finite [3] or [C={cameras}, 3]")
-    return rows.expand(cameras, 3).contiguous()
+    if not (like.is_cuda and not rows.is_cuda):  # on its way to a GPU it travels with the cameras
+        rows = rows.to(like.device)
+    return rows.to(like.dtype).expand(cameras, 3).contiguous()

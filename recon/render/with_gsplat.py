@@ -19,7 +19,7 @@ def render_gsplat(gaussians: Gaussians, cameras: Cameras, options: RenderOptions
     shape = (len(cameras), cameras.height, cameras.width)
     if not len(gaussians) or not len(cameras):  # gsplat stops at empty tensors
         color = gaussians.means.new_zeros(*shape, 3)
-        color = color if options.background is None else color + options.background[:, None, None]
+        color = color if options.background is None else color + options.background.to(color)[:, None, None]
         return Rendering(color=color, depth=gaussians.means.new_zeros(shape), alpha=gaussians.means.new_zeros(shape))
     try:
         values, alpha, _ = rasterization(
@@ -34,5 +34,5 @@ def render_gsplat(gaussians: Gaussians, cameras: Cameras, options: RenderOptions
         raise ReconError(f"gsplat cannot run here: {error}") from error
     color = values[..., :3]
     if options.background is not None:  # here, since gsplat would put the background behind the depth, too
-        color = color + (1 - alpha) * options.background[:, None, None]
+        color = color + (1 - alpha) * options.background.to(color)[:, None, None]
     return Rendering(color=color, depth=values[..., 3], alpha=alpha[..., 0])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from recon.geometry import unproject
-from recon.photos.moves import move_K, move_points
+from recon.photos.moves import move_K, move_maps, move_points
 from recon.scene import Cameras, Gaussians, Pointmaps, Scene, Tracks
 from recon.surfaces.depth_maps import DepthMaps
+from recon.surfaces.exposure import exposure_shifts, levelled
 from recon.surfaces.merging import contradicted, finest_first, fuse_depth, off_surface, one_layer
 from recon.surfaces.pixel_gaussians import pixel_gaussians
 
@@ -32,7 +34,8 @@ def assemble(
     partners: the views whose depth was checked against each other and is merged to one layer; none where every view stands alone. Pixels that hang
     between two surfaces or are unsure are left out of the mask, and of points and Gaussians.
     """
-    maps = maps.moved(grid, images)
+    corrections = maps.corrections  # thirteen numbers a pixel: moved view by view, as the Gaussians are made
+    maps = replace(maps, corrections=None).moved(grid, images)
     K = torch.as_tensor(move_K(placed.K, matched, images), dtype=torch.float32)
     T = torch.as_tensor(placed.cam_to_world, dtype=torch.float32)
     unplaced = torch.tensor([by == "unplaced" for by in placed.placed_by])
@@ -41,16 +44,41 @@ def assemble(
     depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
     layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
     sure = maps.confidence
-    means, quats, scales, opacities, sh = pixel_gaussians(unproject(depth, K), images.rgb.cpu().float(), sure, layer, K, T, maps.corrections)
+    shift = exposure_shifts(images.rgb, depth, mask, K, T, partners)
+    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections, shift)
     cameras = Cameras(
         K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
     )
     return Scene(
         images=images, cameras=cameras, depth=depth, pointmaps=Pointmaps(points=unproject(depth, K, T), confidence=sure, mask=mask, layer=layer),
-        gaussians=Gaussians(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh), tracks=scene_tracks(bundle, matched, images),
-        report=report,
+        gaussians=gaussians, tracks=scene_tracks(bundle, matched, images), report=report,
     )  # fmt: skip
+
+
+def gaussians_of(
+    images: Images, grid: Images, depth: Tensor, confidence: Tensor, layer: Tensor, K: Tensor, cam_to_world: Tensor, corrections: Tensor | None,
+    shift: Tensor,
+) -> Gaussians:  # fmt: skip
+    """One Gaussian for each pixel of the layer, view after view: all at once their making takes ten times the memory of the result.
+
+    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`; shift [V, 3]: see exposure.py.
+    """
+    ends = layer.sum((1, 2)).cumsum(0).tolist()
+    new = lambda *shape: torch.empty(ends[-1], *shape)
+    out = new(3), new(4), new(3), new(), new(1, 3)
+    for v, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        one = slice(v, v + 1)
+        more = None
+        if corrections is not None and grid is images:
+            more = corrections[one]
+        elif corrections is not None:
+            more = move_maps(corrections[one].permute(0, 3, 1, 2), grid[v], images[v]).permute(0, 2, 3, 1)
+        rgb = levelled(images.rgb[one].cpu().float(), shift[one])
+        rows = pixel_gaussians(unproject(depth[one], K[one]), rgb, confidence[one], layer[one], K[one], cam_to_world[one], more)
+        for whole, part in zip(out, rows, strict=True):
+            whole[start:end] = part
+    return Gaussians(means=out[0], quats=out[1], scales=out[2], opacities=out[3], sh=out[4])
 
 
 def rim(images: Images) -> Tensor:  # [H, W] bool

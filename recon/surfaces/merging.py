@@ -29,19 +29,27 @@ def finest_first(depth: Tensor, mask: Tensor, K: Tensor) -> Tensor:  # [V, ..., 
 
 def fuse_depth(depth: Tensor, relative_error: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:
     """Depth [V, ..., h, w] as the mean of all views that agree on a pixel, weighted by 1 / error^2; pixels outside of mask stay as they are."""
-    points = unproject(depth, K, cam_to_world)
     hidden = torch.where(mask, depth, torch.nan)
     weight = relative_error.clamp(min=1e-4) ** -2
     out = depth.clone()
     for a, others in enumerate(partners):
+        if not others:
+            continue
+        points = unproject(depth[a], K[a], cam_to_world[a])
         total, sum_ = weight[a].clone(), (weight[a] * depth[a].log())
         for b in others:
-            same = compare(depth[a], K[a], cam_to_world[a], hidden[b], K[b], cam_to_world[b], points=points[a])
+            same = compare(depth[a], K[a], cam_to_world[a], hidden[b], K[b], cam_to_world[b], points=points)
             there = sample(weight[b].unsqueeze(-3), same.xy, "nearest").squeeze(-3) * same.agrees
             total += there
             sum_ += torch.where(same.agrees, there * same.depth.clamp(min=1e-9).log(), 0)
         out[a] = torch.where(mask[a], (sum_ / total).exp(), depth[a])
     return out
+
+
+def closed(mask: Tensor) -> Tensor:  # [..., h, w] bool -> [..., 1, h, w] 0 or 1
+    """The mask without its gaps of a pixel or two, and no larger: a rim that it claimed beyond itself would be a crack in the merged surface."""
+    grown = F.max_pool2d(mask.float().unsqueeze(-3), 3, 1, 1)
+    return -F.max_pool2d(-grown, 3, 1, 1)
 
 
 def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]], order: list[int]) -> Tensor:
@@ -51,26 +59,26 @@ def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, part
     Views are taken in the given order (see finest_first); a pixel goes where it agrees with a kept pixel of an earlier view that is not much coarser.
     """
     size = footprints(depth, K)
-    points = unproject(depth, K, cam_to_world)
     kept = mask.clone()
     for place, a in enumerate(order):
-        for b in (v for v in order[:place] if v in partners[a]):
-            same = compare(depth[a], K[a], cam_to_world[a], depth[b], K[b], cam_to_world[b], points=points[a])
-            covered = F.max_pool2d(kept[b].float().unsqueeze(-3), 3, 1, 1)
-            stands = sample(torch.cat([covered, size[b].unsqueeze(-3)], -3), same.xy, "nearest")
+        others = [v for v in order[:place] if v in partners[a]]
+        points = unproject(depth[a], K[a], cam_to_world[a]) if others else None
+        for b in others:
+            same = compare(depth[a], K[a], cam_to_world[a], depth[b], K[b], cam_to_world[b], points=points)
+            stands = sample(torch.cat([closed(kept[b]), size[b].unsqueeze(-3)], -3), same.xy, "nearest")
             kept[a] &= ~(same.agrees & (stands.select(-3, 0) > 0.5) & (stands.select(-3, 1) < COARSER * size[a]))
     return kept
 
 
 def contradicted(depth: Tensor, seen: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:  # -> [V, h, w] bool
     """Guesses that a partner looks through: pixels that are not `seen` themselves and stand before a surface that a partner has seen."""
-    points = unproject(depth, K, cam_to_world)
     surface = torch.where(seen, depth, 0)
     out = torch.zeros_like(seen)
     shape = depth.shape[1:]
     for a, others in enumerate(partners):
+        points = unproject(depth[a], K[a], cam_to_world[a]) if others else depth[a]
         for b in others:
-            xy, z = (x.unflatten(0, shape) for x in project(points[a].flatten(0, 1), K[b], invert_rigid(cam_to_world[b])))
+            xy, z = (x.unflatten(0, shape) for x in project(points.flatten(0, 1), K[b], invert_rigid(cam_to_world[b])))
             there = sample(surface[b][None], xy, "nearest")[0]
             out[a] |= (z > 0) & (z < (1 - SAME_DEPTH) * there)
     return out & ~seen

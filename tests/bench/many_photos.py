@@ -1,10 +1,12 @@
 """Times of many photos at once, from files to Scene without the sweep of the views, and how right the cameras are where the truth is known.
 
-    python tests/bench/many_photos.py                                  the walks of the generator alone
+    python tests/bench/many_photos.py                                  a walk of 50 frames of the generator alone
     python tests/bench/many_photos.py --data DIR [FOLDER ...]          with fountain, nyu and sevenscenes of DIR, and any folders of photos
-    python tests/bench/many_photos.py --device cuda --frames 8 100 300
+    python tests/bench/many_photos.py --data DIR --parts nyu walks     in parts, each of them short
+    python tests/bench/many_photos.py --data DIR --device cuda --frames 8 20 100 300 --output rows.jsonl
 
-Every row is a process of its own (the memory is its peak) that runs the job twice after one small one; the better time counts.
+Every row is a process of its own (the memory is its peak) that runs the job twice after one small one; the better time counts. A job that takes
+longer than a minute runs once. The stages are those of report.json. A row that fails shows its traceback, the others go on, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -16,74 +18,167 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-SETS = (("strecha_fountain_p11", 8), ("nyu_deepv2d_2", 8), ("sevenscenes_tsdf", 20))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+
+if TYPE_CHECKING:
+    from recon.scene import Scene
+
+PARTS = ("fountain", "nyu", "sevenscenes", "walks", "agreement")
+FOUNTAIN, NYU, SEVENSCENES = "strecha_fountain_p11", "nyu_deepv2d_2", "sevenscenes_tsdf"
+SETS = {"fountain": ((FOUNTAIN, 2), (FOUNTAIN, 8)), "nyu": ((NYU, 8),), "sevenscenes": ((SEVENSCENES, 20),), "agreement": ((FOUNTAIN, 8),)}
+LONG_SECONDS = 60.0  # a job that takes longer runs once
 
 
-def photos_of(folder: Path, count: int | None) -> list[Path]:
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    folder: Path
+    count: int = 0  # of the first photos; 0 for all
+    pairs: str = "auto"
+    agreement: bool = False  # the device beside the CPU, in place of times
+
+    def arguments(self) -> list[str]:
+        """For the process that measures it."""
+        return ["--row", str(self.folder), str(self.count), self.pairs, *(["--agreement"] if self.agreement else [])]
+
+
+def photos_of(folder: Path, count: int) -> list[Path]:
+    """The first photos of a folder or of its images/; all for 0."""
     inner = folder / "images" if (folder / "images").is_dir() else folder
-    return sorted(p for p in inner.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))[:count]
+    return sorted(p for p in inner.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))[: count or None]
 
 
-def truth_of(folder: Path, count: int) -> np.ndarray | None:  # [V, 4, 4]
-    for name in ("truth.npz", "cameras.json"):
-        if (folder / name).is_file():
-            if name.endswith("npz"):
-                return np.load(folder / name)["cam_to_world"][:count]
-            return np.array([r["T_world_from_cam"] for r in json.loads((folder / name).read_text())[:count]], float)
+def truth_of(folder: Path, photos: list[Path]) -> np.ndarray | None:  # [V, 4, 4]
+    """The cameras of the photos where they are known."""
+    if (folder / "truth.npz").is_file():
+        return np.load(folder / "truth.npz")["cam_to_world"][: len(photos)]
+    if (folder / "cameras.json").is_file():
+        known = {Path(r["image"]).name: r["T_world_from_cam"] for r in json.loads((folder / "cameras.json").read_text())}
+        return np.array([known[p.name] for p in photos], float)
     return None
 
 
-def measure(folder: Path, count: int | None, device: str, pairs: str) -> dict:
-    """One row, in this process."""
+def say(text: str) -> None:
+    """One word of what is under way; a row that is cut off shows where it was."""
+    print(text, end=" ", file=sys.stderr, flush=True)
+
+
+def measure(row: Row, device: str) -> dict:
+    """Times, memory and errors of one row, in this process."""
     import torch
 
     from recon.models import load_model
     from recon.photos.grid import load_images
-    from recon.reconstruct import reconstruct
 
-    photos = photos_of(folder, count)
+    photos = photos_of(row.folder, row.count)
     net = load_model("recon-small", device=device)
-    reconstruct(load_images(photos[:2]), model=net, surfaces="pointmap")
-    row: dict = {"photos": len(photos), "name": folder.name, "seconds": float("inf")}
+    say(f"{row.folder.name} {len(photos)}: warm-up;")
+    scene_of(photos[:2], net, "auto")
+    out: dict = {"name": row.folder.name, "photos": len(photos), "device": device, "seconds": float("inf")}
+    scene = None
     for _ in range(2):
-        marks: list[tuple[str, float]] = []
+        if out["seconds"] > LONG_SECONDS and scene is not None:
+            break
         start, cpu = time.perf_counter(), time.process_time()
-        tell = lambda text, share, marks=marks: marks.append((text, time.perf_counter()))
-        scene = reconstruct(load_images(photos), model=net, surfaces="pointmap", pairs=pairs, progress=tell)  # type: ignore[arg-type]
+        scene, stages = scene_of(photos, net, row.pairs)
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         spent = time.perf_counter() - start
-        if spent < row["seconds"]:
-            first = {text: at for text, at in reversed(marks)}
-            ends = [*list(first.values())[::-1], time.perf_counter()]
-            stages = dict(zip(list(first)[::-1], np.diff(ends).round(2).tolist(), strict=False))
-            row |= {"seconds": round(spent, 2), "cpu_seconds": round(time.process_time() - cpu, 2), "stages": stages}
-    row["gigabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    return row | accuracy(scene, truth_of(folder, len(photos)))
+        say(f"{spent:.1f} s;")
+        if spent < out["seconds"]:
+            out |= {"seconds": round(spent, 2), "cpu_seconds": round(time.process_time() - cpu, 2), "stages": stages}
+    assert scene is not None
+    out["gigabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    if device.startswith("cuda"):
+        out |= {"card": torch.cuda.get_device_name(device), "card_gigabytes": round(torch.cuda.max_memory_allocated(device) / 2**30, 2)}
+    say("done\n")
+    grid = load_images(photos[:1]).rgb.shape
+    return out | {"grid": f"{grid[2]}x{grid[1]}"} | accuracy(scene, truth_of(row.folder, photos))
 
 
-def accuracy(scene, truth: np.ndarray | None) -> dict:
-    """Views placed; with a truth the largest error of centres by the extent and of rotations in degrees, after Sim(3)."""
+def scene_of(photos: list[Path], net, pairs: str) -> tuple[Scene, dict[str, float]]:
+    """The scene, and the seconds of each stage as report.json has them."""
+    from recon.commands.run import Clock
+    from recon.photos.grid import load_images
+    from recon.reconstruct import reconstruct
+
+    clock = Clock(lambda text, share: None)
+    clock("photos", 0.0)
+    images = load_images(photos)
+
+    def tell(text: str, share: float) -> None:
+        if text != clock.marks[-1][0]:
+            say(text + ",")
+        clock(text, share)
+
+    scene = reconstruct(images, model=net, surfaces="pointmap", pairs=pairs, progress=tell)  # type: ignore[arg-type]
+    return scene, clock.seconds()
+
+
+def accuracy(scene: Scene, truth: np.ndarray | None) -> dict:
+    """Views placed; with a truth the errors of their centres by the extent and of rotations in degrees, after Sim(3)."""
     from recon.evaluate import align_sim3, camera_centre_errors, rotation_error_degrees
 
+    held = np.array([by != "unplaced" for by in scene.cameras.placed_by])
     T = scene.cameras.cam_to_world.double().cpu().numpy()
-    good = np.isfinite(T).all((1, 2))
-    out: dict = {"placed": int(good.sum())}
-    if truth is not None and good.sum() >= 3:
-        errors = camera_centre_errors(T, truth)[good]
-        _, R, _ = align_sim3(T[good, :3, 3], truth[good, :3, 3])
-        turns = [rotation_error_degrees(R @ a[:3, :3], b[:3, :3]) for a, b in zip(T[good], truth[good], strict=True)]
+    out: dict = {"placed": int(held.sum())}
+    if truth is not None and held.sum() >= 3:
+        T, truth = T[held], truth[held]
+        errors = camera_centre_errors(T, truth)
+        _, R, _ = align_sim3(T[:, :3, 3], truth[:, :3, 3])
+        turns = [rotation_error_degrees(R @ a[:3, :3], b[:3, :3]) for a, b in zip(T, truth, strict=True)]
         out |= {"centre_mean": round(float(errors.mean()), 5), "centre_max": round(float(errors.max()), 5), "degrees_max": round(max(turns), 3)}
     return out
 
 
+def agree(row: Row, device: str) -> dict:
+    """The largest difference of the rotations between views, and of log focals, that two devices give (the CPU and `device`)."""
+    from recon.evaluate import rotation_error_degrees
+    from recon.models import load_model
+
+    photos = photos_of(row.folder, row.count)
+    scenes = [scene_of(photos, load_model("recon-small", device=d), row.pairs)[0] for d in ("cpu", device)]
+    say("done\n")
+    a, b = (s.cameras.cam_to_world.double().cpu().numpy()[:, :3, :3] for s in scenes)
+    turns = [rotation_error_degrees(a[i].T @ a[j], b[i].T @ b[j]) for i in range(len(a)) for j in range(i)]
+    focal = [s.cameras.K[:, 0, 0].double().cpu().log() for s in scenes]
+    facts = {"degrees_apart": round(max(turns), 4), "log_focal_apart": round(float((focal[0] - focal[1]).abs().max()), 6)}
+    return {"name": row.folder.name, "photos": len(photos), "device": f"cpu beside {device}", **facts}
+
+
+def rows_of(args: argparse.Namespace, folder: Path) -> Iterator[Row | None]:
+    """The rows of the parts wanted, None for one that cannot be had; walks are made when their turn comes."""
+    yield from (Row(folder=f) for f in args.folders)
+    there = {p.name: p for p in args.data.rglob("*") if p.is_dir()} if args.data else {}
+    for part in args.parts:
+        if part == "agreement" and args.device == "cpu":
+            continue
+        for name, count in SETS.get(part, ()) if args.data else ():
+            if name in there:
+                yield Row(folder=there[name], count=count, agreement=part == "agreement")
+            else:
+                print(f"{name}: not under {args.data}", flush=True)
+                yield None
+    for frames in args.frames if "walks" in args.parts else ():
+        try:
+            yield Row(folder=make_walk(folder, frames, args.textures), pairs="sequence")
+        except Exception:
+            traceback.print_exc()
+            print(f"walk_{frames}: could not be made", flush=True)
+            yield None
+
+
 def make_walk(folder: Path, frames: int, textures: Path | None) -> Path:
     """A walk of so many frames on disk, with its truth."""
-    sys.path.insert(0, str(Path(__file__).parent))
     from walks import walk_round
 
     target = folder / f"walk_{frames}"
@@ -94,30 +189,49 @@ def make_walk(folder: Path, frames: int, textures: Path | None) -> Path:
     return target
 
 
+def run_row(row: Row, device: str, limit: float) -> str | None:
+    """The row as a line of JSON; None where it failed, which the process itself has shown."""
+    command = [sys.executable, __file__, "--device", device, *row.arguments()]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        print(f"{row.folder.name}: cut off after {limit:.0f} s", flush=True)
+        return None
+    if done.returncode or not done.stdout.strip():
+        print(f"{row.folder.name}: failed with status {done.returncode}", flush=True)
+        return None
+    return done.stdout.strip().splitlines()[-1]
+
+
 def main() -> None:
+    """Prints a line of JSON a row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, help="folders of photos, measured whole")
     parser.add_argument("--data", type=Path, help="the folder of `recon eval`, of which fountain, nyu and sevenscenes are taken")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="which rows (agreement: where --device is a GPU)")
     parser.add_argument("--frames", type=int, nargs="*", default=[50], help="lengths of walks of the generator")
     parser.add_argument("--textures", type=Path, help="a pack of textures for the walks (default: noise)")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a row is cut off")
+    parser.add_argument("--output", type=Path, help="a file for the rows too, written as they come")
     parser.add_argument("--row", nargs=3, metavar=("FOLDER", "COUNT", "PAIRS"), help=argparse.SUPPRESS)
+    parser.add_argument("--agreement", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.row:
-        count = int(args.row[1]) or None
-        print(json.dumps(measure(Path(args.row[0]), count, args.device, args.row[2])))
+        row = Row(folder=Path(args.row[0]), count=int(args.row[1]), pairs=args.row[2], agreement=args.agreement)
+        print(json.dumps((agree if row.agreement else measure)(row, args.device)))
         return
+    failed = False
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [(f, 0, "auto") for f in args.folders]
-        if args.data:
-            there = {p.name: p for p in args.data.rglob("*") if p.is_dir()}
-            jobs += [(there[name], count, "auto") for name, count in SETS if name in there]
-        jobs += [(make_walk(Path(folder), n, args.textures), 0, "sequence") for n in args.frames]
-        for job in jobs:
-            command = [sys.executable, __file__, "--device", args.device, "--row", *map(str, job)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            failed = f"{job[0].name}: {(done.stderr.strip() or 'no word').splitlines()[-1]}"
-            print(done.stdout.strip().splitlines()[-1] if done.returncode == 0 else failed, flush=True)
+        for row in rows_of(args, Path(folder)):
+            line = row and run_row(row, args.device, args.limit)
+            failed |= line is None
+            if line is not None:
+                print(line, flush=True)
+                if args.output:
+                    with args.output.open("a") as stream:
+                        stream.write(line + "\n")
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def test_calls_that_are_wrong(tmp_path, capsys, monkeypatch, arguments, wanted):
         (["--model", "vgt"], "unknown model 'vgt'; one of: recon-small"),
         (["--device", "quantum"], "device 'quantum' cannot be used here"),
         (["--resolution", "10"], "resolution is 10, wanted 64 to 4096"),
+        (["--max-gaussians", "0"], "max_gaussians is 0, wanted 1 or more"),
         (["--weights", "absent.safetensors"], "no weights file absent.safetensors"),
     ],
 )
@@ -133,7 +134,8 @@ def test_the_same_photo_twice(tmp_path, capsys, sample_photos):
 def test_photos_of_different_scenes(tmp_path, capsys, sample_photos, root):
     photos = [sample_photos[0], root / "assets" / "photos" / "graf_1.jpg"]
     options = ["--weights", "random", "--matches", "sift", "--resolution", "64", "--quiet"]
-    fails(capsys, ["run", *photos, "-o", tmp_path / "out", *options], 1, "no two of the 2 photos share reliable matches")
+    wanted = ("no two of the 2 photos share reliable matches", f"{photos[0].name}: ", "matches with its best partner graf_1.jpg agree")
+    fails(capsys, ["run", *photos, "-o", tmp_path / "out", *options], 1, *wanted)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,75 @@
+"""Many pictures of one scene: what can be done once a scene is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from recon.errors import ReconError
+from recon.render.backends import FIELDS, Backend, choose_backend, renderer_of
+from recon.render.checks import check_cameras, check_gaussians, check_memory
+from recon.render.options import Extra, Primitive, RenderOptions, background_rows
+from recon.scene import Cameras, Gaussians, Rendering
+
+Draw = Callable[[Cameras, RenderOptions], Rendering]
+
+
+class Renderer:
+    """Draws one scene again and again: `Renderer(gaussians, width=640, height=480).render(cameras)`, with the options of `recon.render`.
+
+    The Gaussians are looked at and packed once, here, and are to stay as they are. On CUDA colours, rotations, scales and opacities become
+    half floats (where these can hold them; the picture stays within 50 dB), so that the Gaussians themselves may go; "cpu" lays them out
+    for its caches. No gradients. Raises ReconError as `recon.render` does. What it holds on a GPU goes when the object does.
+    """
+
+    def __init__(
+        self, gaussians: Gaussians, *, width: int, height: int, backend: Backend = "auto", background: Tensor | Sequence[float] | None = None,
+        primitive: Primitive = "gaussian", antialiased: bool = False, depth_range: tuple[float, float] = (0.01, 1e10), radius_clip: float = 0.0,
+        extras: Sequence[Extra] = (), check: bool = True,
+    ) -> None:  # fmt: skip
+        gaussians = replace(gaussians, **{name: getattr(gaussians, name).detach() for name in FIELDS})
+        if gaussians.means.dtype in (torch.float16, torch.bfloat16):
+            gaussians = replace(gaussians, **{name: getattr(gaussians, name).float() for name in FIELDS})
+        self.width, self.height, self.device, self._check = width, height, gaussians.means.device, check
+        self._background = background
+        self._options = RenderOptions(
+            primitive=primitive, antialiased=antialiased, near=float(depth_range[0]), far=float(depth_range[1]), radius_clip=radius_clip,
+            extras=frozenset(extras),
+        )  # fmt: skip
+        background_rows(background, len(background) if background is not None else 0, gaussians.means)  # a wrong one is told now
+        some = Cameras(K=torch.eye(3)[None], cam_to_world=torch.eye(4)[None], width=width, height=height)
+        with torch.no_grad():
+            self.backend = choose_backend(backend, gaussians, some, self._options)
+            if check:
+                check_gaussians(gaussians)
+                check_memory(self.backend, gaussians, some)
+            self._draw = _prepared(self.backend, gaussians, self._options, check)
+
+    def render(self, cameras: Cameras) -> Rendering:
+        """What the cameras, all `width` x `height`, see. Tensors of its own, as `recon.render` gives; on CUDA it does not wait for the GPU."""
+        if (cameras.width, cameras.height) != (self.width, self.height):
+            raise ReconError(f"this Renderer draws {self.width} x {self.height} pixels, the cameras have {cameras.width} x {cameras.height}")
+        options = self._options
+        if self._background is not None:
+            options = replace(options, background=background_rows(self._background, len(cameras), cameras.K))
+        if self._check and self.backend != "cuda":
+            check_cameras(cameras)
+        with torch.no_grad():
+            return self._draw(cameras, options)
+
+
+def _prepared(backend: Backend, gaussians: Gaussians, options: RenderOptions, check: bool) -> Draw:
+    """The drawing of one scene by one backend."""
+    if backend == "cuda":
+        from recon.render.cuda import render_cuda
+        from recon.render.cuda_plans import Plans
+        from recon.render.packed import pack
+
+        plans, source = Plans(most=2), pack(gaussians) if options.primitive == "gaussian" else None
+        kept = gaussians if source is None else source
+        return lambda cameras, options: render_cuda(kept, cameras, options, check=check, plans=plans)
+    draw = renderer_of(backend)
+    return lambda cameras, options: draw(gaussians, cameras.to(gaussians.means.device), options)

@@ -1,0 +1,198 @@
+"""HiGS, the inference renderer of gsplat's main branch (1.6.0), built alone and measured beside `recon.Renderer` on the same scenes.
+
+    PYTHONPATH=. python tests/bench/gpu_higs.py [--source .carry/gsplat-1.6.0.tar.gz] [--scenes FOLDER] [--output FOLDER] [--build-seconds 480]
+
+Only the two extensions that it needs are built, one compiler a source file, all at once, each with its time and its messages in higs_build.log (its
+own import would build everything). Nothing of it is kept here: Apache-2.0, measured, never copied. Figures go to higs.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import time
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+
+import gpu_timing as timing  # noqa: E402  # pyright: ignore[reportMissingImports]
+import torch  # noqa: E402
+from gpu_timing import results, timed, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
+from render_scenes import psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
+from torch.utils import cpp_extension  # noqa: E402
+
+from recon.render import Renderer, render  # noqa: E402
+from recon.scene import Cameras, Gaussians  # noqa: E402
+
+KEPT = timing.CARRY / "higs"  # libraries of an earlier machine
+FILES = {"experimental/render/kernels": "csrc", "scene/kernels": "gsplat_scene_cuda"}  # folder in gsplat -> name of its library
+NVCC_FLAGS = ["-D__CUDA_NO_HALF_OPERATORS__", "-D__CUDA_NO_HALF_CONVERSIONS__", "-D__CUDA_NO_BFLOAT16_CONVERSIONS__", "-D__CUDA_NO_HALF2_OPERATORS__"]
+
+
+def parameters(package: Path, folder: str) -> Any:
+    """gsplat's own build parameters of one extension, from its build.py."""
+    spec = importlib.util.spec_from_file_location("higs_build", package / folder / "cuda" / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_build_parameters()
+
+
+def commands(package: Path, folder: str, name: str, work: Path) -> tuple[list[list[str]], list[str]]:
+    """The compilers' commands of one extension, and the linker's."""
+    found = parameters(package, folder)
+    includes = [*found.extra_include_paths, str(package / folder / "cuda"), *cpp_extension.include_paths("cuda"), sysconfig.get_path("include")]
+    shared = [f"-DTORCH_EXTENSION_NAME={name}", "-DTORCH_API_INCLUDE_EXTENSION_H", *(f"-I{p}" for p in includes)]
+    major, minor = torch.cuda.get_device_capability()
+    arch = f"-gencode=arch=compute_{major}{minor},code=sm_{major}{minor}"
+    nvcc = str(Path(cpp_extension.CUDA_HOME or "/usr/local/cuda") / "bin" / "nvcc")
+    compilers, objects = [], []
+    for source in map(Path, found.sources):
+        objects.append(str(work / f"{name}_{source.stem}{source.suffix[1:]}.o"))
+        if source.suffix == ".cu":
+            flags = [*NVCC_FLAGS, "--expt-relaxed-constexpr", *getattr(found, "extra_cuda_cflags", []), arch, "--compiler-options", "-fPIC"]
+            compilers.append([nvcc, *shared, *flags, "-c", str(source), "-o", objects[-1]])
+        else:
+            compilers.append(["c++", *shared, "-fPIC", *found.extra_cflags, "-c", str(source), "-o", objects[-1]])
+    libraries = [f"-L{cpp_extension.TORCH_LIB_PATH}", "-lc10", "-lc10_cuda", "-ltorch_cpu", "-ltorch_cuda", "-ltorch", "-ltorch_python"]
+    cuda = f"-L{Path(nvcc).parent.parent / 'lib64'}"
+    return compilers, ["c++", "-shared", "-fopenmp", "-s", *objects, *libraries, cuda, "-lcudart", "-o", str(work / f"{name}.so")]
+
+
+def build(package: Path, output: Path, seconds: float) -> bool:
+    """Builds both extensions within the time, telling of each file how long it took; their libraries then lie in gsplat's folders."""
+    work, log = Path("/tmp/higs_objects"), (output / "higs_build.log").open("w")
+    work.mkdir(exist_ok=True)
+    begin, running, links = time.monotonic(), [], []
+    for folder, name in FILES.items():
+        compilers, link = commands(package, folder, name, work)
+        links.append((folder, name, link))
+        for command in compilers:
+            said = Path(command[-1] + ".log")
+            running.append((command, said, subprocess.Popen(command, stdout=said.open("w"), stderr=subprocess.STDOUT)))
+    done: set[int] = set()
+    while len(done) < len(running) and time.monotonic() - begin < seconds:
+        for number, (command, said, process) in enumerate(running):
+            if number not in done and process.poll() is not None:
+                done.add(number)
+                text = f"{time.monotonic() - begin:6.1f} s  exit {process.returncode}  {Path(command[-3]).name}"
+                print("      " + text, flush=True)
+                log.write(f"{text}\n{' '.join(command)}\n{said.read_text(errors='replace')[-6000:]}\n")
+                log.flush()
+        time.sleep(0.5)
+    for number, (command, _, process) in enumerate(running):
+        if number not in done:
+            process.kill()
+            verdict(False, f"HiGS: {Path(command[-3]).name} was not compiled within {seconds:.0f} s")
+    if any(process.returncode for _, _, process in running):
+        return False
+    for folder, name, link in links:
+        linked = subprocess.run(link, capture_output=True, text=True)
+        log.write(f"{' '.join(link)}\n{linked.stdout}{linked.stderr}\n")
+        if linked.returncode:
+            verdict(False, f"HiGS: {name} was not linked: {linked.stderr[-800:]}")
+            return False
+        place(package, folder, name, work / f"{name}.so")
+        (output / f"higs_{name}.so").write_bytes((work / f"{name}.so").read_bytes())  # for the next machine
+    print(f"      HiGS is built after {time.monotonic() - begin:.0f} s", flush=True)
+    return True
+
+
+def place(package: Path, folder: str, name: str, library: Path) -> None:
+    """Puts a library where gsplat's loader looks first: beside the kernels' package, or at the top of the path."""
+    target = package / folder / f"{name}.so" if name == "csrc" else package.parent / f"{name}.so"
+    target.write_bytes(library.read_bytes())
+
+
+def higs(package: Path) -> Any:
+    """gsplat.experimental, without what gsplat's own `__init__` would build."""
+    stub = types.ModuleType("gsplat")
+    stub.__path__ = [str(package)]
+    sys.modules["gsplat"] = stub
+    sys.path.insert(0, str(package.parent))
+    import gsplat.experimental as experimental  # pyright: ignore[reportMissingImports]
+
+    return experimental
+
+
+def measure(experimental: Any, name: str, gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
+    """One scene by HiGS in each of its packings and tile sizes, by Renderer and by the plain call."""
+    viewmat, K = cameras.world_to_cam[0].contiguous(), cameras.K[0].contiguous()
+    degree = {1: 0, 4: 1, 9: 2, 16: 3}[gaussians.sh.shape[1]]
+    row: dict[str, Any] = {"case": name}
+    plain = render(gaussians, cameras)
+    ours = Renderer(gaussians, width=cameras.width, height=cameras.height)
+    row["renderer"] = timed(lambda: ours.render(cameras))
+    row["plain"] = timed(lambda: render(gaussians, cameras))
+    row["psnr_renderer"] = psnr(ours.render(cameras).color, plain.color)
+    for compression in ("none", "32b", "16b") if degree == 3 else ("none",):
+        for tile in (8, 16):
+            key = f"higs {compression}, tiles of {tile}"
+            try:
+                with torch.inference_mode():
+                    scene = experimental.GaussianInferenceScene.from_gaussian_tensors(
+                        gaussians.means, torch.nn.functional.normalize(gaussians.quats, dim=-1), gaussians.scales.clamp(min=1e-12),
+                        gaussians.opacities, gaussians.sh.contiguous(), degree, compression, id="scene",
+                    )  # fmt: skip
+                    rival = experimental.GaussianInferenceRenderer(scene, tile_size=tile)
+                    call = lambda r=rival: r.render(viewmat=viewmat, K=K, width=cameras.width, height=cameras.height)
+                    row[key] = timed(call) | {"psnr": psnr(call().frame[..., :3].float().reshape(plain.color.shape), plain.color)}
+                    row[key]["kernels"] = timing.profile(call)
+                    rival.release()
+            except Exception as error:
+                row[key] = {"failed": f"{type(error).__name__}: {error}"[:500]}
+                print(f"      {key}: {row[key]['failed']}", flush=True)
+    best = min((v["median_ms"] for k, v in row.items() if k.startswith("higs") and "median_ms" in v), default=float("nan"))
+    print(f"      {name}: Renderer {row['renderer']['median_ms']:.3f}, plain {row['plain']['median_ms']:.3f}, best HiGS {best:.3f}", flush=True)
+    for key, value in row.items():
+        if key.startswith("higs"):
+            print(f"        {key}: {value}", flush=True)
+    verdict(row["renderer"]["median_ms"] <= best, f"{name}: Renderer {best / row['renderer']['median_ms']:.2f} times HiGS at its fastest")
+    return row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, default=timing.CARRY / "gsplat-1.6.0.tar.gz")
+    parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes")
+    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
+    parser.add_argument("--build-seconds", type=float, default=480)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    timing.unpack_wheels()
+    unpacked = Path("/tmp/higs_source")
+    with tarfile.open(args.source) as archive:
+        archive.extractall(unpacked, filter="data")
+    package = unpacked / "gsplat"
+    kept = [(folder, name, KEPT / f"higs_{name}.so") for folder, name in FILES.items()]
+    if all(file.is_file() for _, _, file in kept):
+        for folder, name, file in kept:
+            place(package, folder, name, file)
+    elif not build(package, args.output, args.build_seconds):
+        timing.save(args.output / "higs.json")
+        return 1
+    try:
+        experimental = higs(package)
+        rows = results.setdefault("higs", [])
+        for make in timing.cases(args.scenes):
+            rows.append(measure(experimental, *make()))
+            timing.save(args.output / "higs.json")
+            torch.cuda.empty_cache()
+    except Exception:
+        traceback.print_exc()
+        verdict(False, "HiGS broke off, see above")
+    timing.save(args.output / "higs.json")
+    return 1 if timing.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""How fast the CUDA renderer is: `recon.render` as a user calls it, `recon.Renderer`, and a graph captured by hand, beside gsplat 1.5.3 in one run.
+
+    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts tests variants bench batch extras large sanitize] [--scenes FOLDER] [--seconds 570]
+
+Needs a GPU, torch and cuda-core; gsplat's wheel and those of what it imports in .carry/wheels (nvcc builds it), karangkidul/5_0 and playbot (SOG) in
+FOLDER (default .carry/scenes). Each part writes what it found to plain_call.json in --output (default $OUT or .); one that breaks off prints its
+traceback, and the next begins. Medians of 60 calls, in milliseconds, by events on the stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+
+import gpu_timing as timing  # noqa: E402  # pyright: ignore[reportMissingImports]
+import torch  # noqa: E402
+from gpu_timing import HandCaptured, failures, results, timed, verdict, waited  # noqa: E402  # pyright: ignore[reportMissingImports]
+from render_scenes import filled_view, psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
+
+from recon.render import Renderer, clear, cuda_draw, render  # noqa: E402
+from recon.render.options import RenderOptions  # noqa: E402
+from recon.render.packed import pack  # noqa: E402
+from recon.scene import Cameras, Gaussians  # noqa: E402
+
+PLAIN_LEAST, RENDERER_LEAST, GRAPH_MOST = 2.5, 3.0, 1.15  # times gsplat; times the graph's time
+
+
+def left(args: argparse.Namespace) -> float:
+    return args.seconds - (time.monotonic() - args.start)
+
+
+def tests(args: argparse.Namespace) -> None:
+    """The GPU's own tests."""
+    log = args.output / "tests.log"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/render/test_cuda.py", "--durations=12", "-p", "no:cacheprovider"]
+    with log.open("w") as out:
+        try:
+            limit = max(30.0, min(280.0, left(args)))
+            code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, cwd=timing.ROOT, timeout=limit).returncode
+        except subprocess.TimeoutExpired:
+            code = 124
+    print(log.read_text()[-5000:])
+    verdict(code == 0, f"tests/render/test_cuda.py: exit status {code}")
+
+
+def variants(args: argparse.Namespace) -> None:
+    """Pixels of a blending thread, and the size from which the sort takes larger parts: which is the fastest here."""
+    table: dict[str, Any] = {}
+    for name, gaussians, cameras in [case() for case in timing.cases(args.scenes)[:4] + timing.cases(args.scenes)[5:]]:
+        for rows in (1, 2, 4):
+            cuda_draw.BLEND_ROWS = rows
+            cuda_draw.device_launch.cache_clear()
+            captured = HandCaptured(gaussians, cameras, RenderOptions())
+            table.setdefault(name, {})[f"rows {rows}"] = {"graph": timed(captured)["median_ms"], "kernels": timing.profile(captured)}
+        cuda_draw.BLEND_ROWS = 1
+        cuda_draw.device_launch.cache_clear()
+        for small in (0, 10**9):
+            kept, cuda_draw.SMALL_SORT = cuda_draw.SMALL_SORT, small
+            table[name][f"small sort {small}"] = {"graph": timed(HandCaptured(gaussians, cameras, RenderOptions()))["median_ms"]}
+            cuda_draw.SMALL_SORT = kept
+        print(f"      {name}: " + ", ".join(f"{k} {v['graph']:.3f}" for k, v in table[name].items()), flush=True)
+        del gaussians
+        torch.cuda.empty_cache()
+    results["variants"] = table
+
+
+def one_case(name: str, gaussians: Gaussians, cameras: Cameras, *, with_rival: bool = True) -> dict[str, Any]:
+    """One scene: the rival, the graph by hand, plain calls and the Renderer, with cameras on the GPU and in main memory."""
+    clear()
+    row: dict[str, Any] = {"case": name, "gaussians": len(gaussians)}
+    captured = HandCaptured(gaussians, cameras, RenderOptions())
+    row["pairs"] = captured.pairs
+    row["graph"], row["kernels"] = timed(captured), timing.profile(captured)
+    begin = time.perf_counter()
+    plain = render(gaussians, cameras)
+    torch.cuda.synchronize()
+    row["first_call_ms"] = (time.perf_counter() - begin) * 1e3
+    begin = time.perf_counter()
+    render(gaussians, cameras)
+    torch.cuda.synchronize()
+    row["second_call_ms"] = (time.perf_counter() - begin) * 1e3
+    here = cameras.to("cpu")
+    row["plain"] = timed(lambda: render(gaussians, cameras))
+    row["plain_unchecked"] = timed(lambda: render(gaussians, cameras, check=False))
+    row["plain_cameras_in_main_memory"] = timed(lambda: render(gaussians, here))
+    row["plain_waited_ms"] = waited(lambda: render(gaussians, cameras))
+    row["plain_new_values_ms"] = waited(lambda: render(replace(gaussians, opacities=gaussians.opacities * 1.0), cameras))
+    renderer = Renderer(gaussians, width=cameras.width, height=cameras.height)
+    packed = renderer.render(cameras)
+    row["renderer"] = timed(lambda: renderer.render(cameras))
+    row["renderer_cameras_in_main_memory"] = timed(lambda: renderer.render(here))
+    row["renderer_waited_ms"] = waited(lambda: renderer.render(cameras))
+    source = pack(gaussians)
+    if source is not None:
+        by_hand = HandCaptured(source, cameras, RenderOptions())
+        row["packed_graph"], row["packed_kernels"] = timed(by_hand), timing.profile(by_hand)
+    row["psnr_packed_to_plain"] = psnr(packed.color, plain.color)
+    rate = results.setdefault("copy_bytes_per_second", timing.copy_rate())
+    row["floor"] = timing.floor(gaussians, cameras, len(gaussians), captured.pairs, rate, packed=False)
+    row["floor_packed"] = timing.floor(gaussians, cameras, len(gaussians), captured.pairs, rate, packed=True)
+    if with_rival:
+        rival(row, gaussians, cameras, plain.color)
+    told(row)
+    return row
+
+
+def rival(row: dict[str, Any], gaussians: Gaussians, cameras: Cameras, color: torch.Tensor) -> None:
+    try:
+        row["gsplat"] = {str(p): timed(timing.rival(gaussians, cameras, packed=p)) for p in (False, True)}
+        row["psnr_to_gsplat"] = psnr(color, timing.rival(gaussians, cameras, packed=False)()[0])
+        row["kernels_gsplat"] = timing.profile(timing.rival(gaussians, cameras, packed=False))
+        best = min(t["median_ms"] for t in row["gsplat"].values())
+        for key in ("graph", "plain", "plain_cameras_in_main_memory", "renderer"):
+            row[f"speedup_{key}"] = best / row[key]["median_ms"]
+    except Exception as error:
+        row["gsplat_failed"] = str(error)[:300]
+        print("      gsplat failed:", str(error)[:300], flush=True)
+
+
+def told(row: dict[str, Any]) -> None:
+    """The row as text, and whether it keeps the bounds."""
+    ms = lambda key: row[key]["median_ms"] if key in row else float("nan")
+    best = min((t["median_ms"] for t in row.get("gsplat", {}).values()), default=float("nan"))
+    print(
+        f"      {row['case']}: gsplat {best:.3f} ms; graph {ms('graph'):.3f}, plain {ms('plain'):.3f} (cameras in main memory "
+        f"{ms('plain_cameras_in_main_memory'):.3f}, unchecked {ms('plain_unchecked'):.3f}, waited {row['plain_waited_ms']:.3f}, new values waited "
+        f"{row['plain_new_values_ms']:.3f}); Renderer {ms('renderer'):.3f} (main memory {ms('renderer_cameras_in_main_memory'):.3f}, waited "
+        f"{row['renderer_waited_ms']:.3f}), packed graph {ms('packed_graph'):.3f}; first call {row['first_call_ms']:.1f}, second "
+        f"{row['second_call_ms']:.1f}; pairs {row['pairs']:,}; floor {row['floor']['total']:.3f}, packed {row['floor_packed']['total']:.3f}; PSNR "
+        f"packed {row['psnr_packed_to_plain']:.1f}, to gsplat {row.get('psnr_to_gsplat', float('nan')):.1f}\n      kernels {row['kernels']}\n      "
+        f"packed {row.get('packed_kernels')}\n      gsplat {row.get('kernels_gsplat')}",
+        flush=True,
+    )
+    verdict(row["psnr_packed_to_plain"] >= 50, f"{row['case']}: packed {row['psnr_packed_to_plain']:.1f} dB")
+    for call, graph in (("plain", "graph"), ("renderer", "packed_graph")):
+        verdict(ms(call) <= GRAPH_MOST * ms(graph), f"{row['case']}: {call} {ms(call) / ms(graph):.2f} times its graph's time")
+    if "gsplat" in row:
+        verdict(row["speedup_plain"] >= PLAIN_LEAST, f"{row['case']}: plain call {row['speedup_plain']:.2f} times gsplat")
+        verdict(row["speedup_renderer"] >= RENDERER_LEAST, f"{row['case']}: Renderer {row['speedup_renderer']:.2f} times gsplat")
+        verdict(row["psnr_to_gsplat"] >= 45, f"{row['case']}: {row['psnr_to_gsplat']:.1f} dB to gsplat")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """The scenes of README's table."""
+    rows = results.setdefault("bench", [])
+    for make in timing.cases(args.scenes):
+        if left(args) < 25:
+            verdict(False, "bench: OUT OF TIME for the remaining scenes")
+            return
+        try:
+            rows.append(one_case(*make()))
+        except Exception:
+            traceback.print_exc()
+            verdict(False, "bench: a scene failed, see above")
+        timing.save(args.output / "plain_call.json", args.commit)
+        torch.cuda.empty_cache()
+
+
+def batch(args: argparse.Namespace) -> None:
+    """32 cameras in one call against one by one."""
+    gaussians, camera = filled_view(131_072, 256, 256, device="cuda")
+    many = camera[[0] * 32]
+    many.cam_to_world[:, 0, 3] += torch.linspace(-0.5, 0.5, 32, device="cuda")
+    single = [many[c] for c in range(32)]
+    renderer = Renderer(gaussians, width=256, height=256)
+    found = {
+        "plain_one_by_one": timed(lambda: [render(gaussians, c) for c in single])["median_ms"] / 32,
+        "plain_together": timed(lambda: render(gaussians, many))["median_ms"] / 32,
+        "renderer_one_by_one": timed(lambda: [renderer.render(c) for c in single])["median_ms"] / 32,
+        "renderer_together": timed(lambda: renderer.render(many))["median_ms"] / 32,
+    }
+    try:
+        found["gsplat_together"] = timed(timing.rival(gaussians, many, packed=False), 50)["median_ms"] / 32
+    except Exception as error:
+        print("      gsplat failed:", str(error)[:300])
+    results["batch_32_ms_a_picture"] = found
+    print(f"      ms a picture, 32 cameras at 256 x 256: {found}", flush=True)
+    for kind in ("plain", "renderer"):
+        ratio = found[f"{kind}_one_by_one"] / found[f"{kind}_together"]
+        verdict(ratio >= 1.5, f"{kind}: 32 cameras together {ratio:.2f} times faster a picture than one by one")
+
+
+def extras(args: argparse.Namespace) -> None:
+    """Median depth and normals against colour alone; surfels."""
+    table: dict[str, Any] = {}
+    for make in [timing.cases(args.scenes)[k] for k in (0, 2, 3)] + timing.cases(args.scenes)[5:]:
+        name, gaussians, cameras = make()
+        row = table[name] = {}
+        more: dict[str, Any]
+        for kind, more in (("plain", {}), ("extras", {"extras": ("median_depth", "normals")})):
+            row[kind] = timed(lambda more=more: render(gaussians, cameras, **more))["median_ms"]  # noqa: B023
+            renderer = Renderer(gaussians, width=cameras.width, height=cameras.height, **more)
+            row[f"renderer_{kind}"] = timed(lambda r=renderer: r.render(cameras))["median_ms"]  # noqa: B023
+            row[f"surfels_{kind}"] = timed(lambda more=more: render(gaussians, cameras, primitive="surfel", **more))["median_ms"]  # noqa: B023
+        try:
+            captured = HandCaptured(gaussians, cameras, RenderOptions(extras=frozenset({"normals", "median_depth"})))
+            row["kernels_extras"] = timing.profile(captured)
+            row["kernels_surfels"] = timing.profile(HandCaptured(gaussians, cameras, RenderOptions(primitive="surfel")))
+        except Exception:
+            traceback.print_exc()
+        print(f"      {name}: {row}", flush=True)
+        for kind in ("", "renderer_"):
+            ratio = row[f"{kind}extras"] / row[f"{kind}plain"]
+            verdict(ratio <= 1.3, f"{name}: {kind or 'plain_'}median depth and normals take {ratio:.2f} times the colour's time")
+        clear()
+        torch.cuda.empty_cache()
+    results["extras"] = table
+
+
+def large(args: argparse.Namespace) -> None:
+    """5 and 10 M Gaussians at 1080p and 4K."""
+    rows = results.setdefault("large", [])
+    for count in (5_000_000, 10_000_000):
+        for width, height in ((1920, 1080), (3840, 2160)):
+            if left(args) < 30:
+                verdict(False, "large: OUT OF TIME for the remaining scenes")
+                return
+            try:
+                gaussians, cameras = filled_view(count, width, height, device="cuda")
+                torch.cuda.reset_peak_memory_stats()
+                begin = torch.cuda.memory_allocated()
+                rows.append(one_case(f"random {count:,} at {width}x{height}", gaussians, cameras))
+                rows[-1]["peak_gb"] = (torch.cuda.max_memory_allocated() - begin) / 1e9
+            except Exception:
+                traceback.print_exc()
+                verdict(False, f"large: {count:,} at {width} x {height} failed, see above")
+            timing.save(args.output / "plain_call.json", args.commit)
+            gaussians = None
+            clear()
+            torch.cuda.empty_cache()
+
+
+def sanitize(args: argparse.Namespace) -> None:
+    """compute-sanitizer over the smoke pictures of gpu_render.py."""
+    limit, script = str(max(60.0, left(args))), str(HERE / "gpu_render.py")
+    command = [sys.executable, script, "--parts", "sanitize", "--seconds", limit, "--output", str(args.output)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    (args.output / "sanitize.log").write_text(done.stdout + done.stderr)
+    print((done.stdout + done.stderr)[-3000:])
+    verdict(done.returncode == 0, "compute-sanitizer (sanitize.log)")
+
+
+PARTS = {"tests": tests, "variants": variants, "bench": bench, "batch": batch, "extras": extras, "large": large, "sanitize": sanitize}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["tests", "bench", "batch", "extras"])
+    parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes", help="folder with the real scenes")
+    parser.add_argument("--seconds", type=float, default=570, help="time limit")
+    parser.add_argument("--commit", default="", help="what to write where there is no git")
+    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
+    args = parser.parse_args()
+    args.start = time.monotonic()
+    args.output.mkdir(parents=True, exist_ok=True)
+    print(f"      {torch.cuda.get_device_name()}, torch {torch.__version__}, {os.cpu_count()} cores", flush=True)
+    timing.unpack_wheels()
+    log = args.output / "gsplat_build.log"
+    needs_rival = bool(set(args.parts) & {"bench", "batch", "large"})
+    build = timing.start_gsplat_build(log) if needs_rival else None
+    cuda_draw.device_launch(0)
+    print(f"      our kernels are ready after {time.monotonic() - args.start:.1f} s", flush=True)
+    waiting = needs_rival
+    # what needs no quiet machine first, while the rival is built
+    for name in [n for n in ("tests", "sanitize", "variants", "bench", "batch", "large", "extras") if n in args.parts]:
+        if waiting and name not in ("tests", "sanitize"):
+            timing.wait_for_gsplat(build, log, left(args) - 150, args.output)
+            waiting = False
+        begin = time.monotonic()
+        try:
+            PARTS[name](args)
+        except Exception:
+            traceback.print_exc()
+            verdict(False, f"{name} broke off, see above")
+        print(f"      {name}: {time.monotonic() - begin:.1f} s", flush=True)
+        timing.save(args.output / "plain_call.json", args.commit)
+    print("all passed" if not failures else f"{len(failures)} FAILED: " + "; ".join(failures))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
