@@ -78,6 +78,7 @@ class Viewer {
     async load(from) {
         if (this.broken) return;
         const mine = this.request = {}, current = () => this.request === mine;
+        this.busy++;
         this.close();
         this.clock.start();
         this.say('Loading…');
@@ -96,6 +97,8 @@ class Viewer {
             if (!current()) return;
             this.say(`The scene could not be shown: ${error.message}`);
             throw error;
+        } finally {
+            this.busy--;
         }
     }
 

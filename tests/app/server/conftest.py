@@ -134,6 +134,14 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def uploads_of_this_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio knows one folder of uploads a process, several servers live in this one: for the test it is that of the server it asks for."""
+    for name in ("played", "real"):
+        if name in request.fixturenames:
+            monkeypatch.setenv("GRADIO_TEMP_DIR", str(request.getfixturevalue(name).home.uploads))
+
+
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Any]:
     """Playwright, with a browser of the system: it downloads none."""
@@ -168,7 +176,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(**SIZES[size], **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: None if request.url.startswith((server.url, "blob:", "data:")) else problems.append(request.url))
         page.goto(server.url)

@@ -20,6 +20,7 @@ needs_engine = pytest.mark.skipif(not ENGINE.is_file(), reason="the 3D engine wa
 
 
 def picture(page: Any) -> np.ndarray:  # [H, W, 3] int
+    page.wait_for_function("window.reconViewer?.scene")  # the words may come before it
     png = page.evaluate("(async () => { await reconViewer.settled(); return reconViewer.picture().toDataURL('image/png'); })()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(png.partition(",")[2]))).convert("RGB")).astype(int)
 
