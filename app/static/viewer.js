@@ -90,16 +90,12 @@ class Viewer {
                 this.say(share < 1 ? `Loading… ${Math.round(share * 100)} %` : '');
                 this.update(this.state.values);
             });
-            if (!current()) return;
-            this.clock.tell('loaded');
-            this.say('');
+            if (current()) { this.clock.tell('loaded'); this.say(''); }
         } catch (error) {
             if (!current()) return;
             this.say(`The scene could not be shown: ${error.message}`);
             throw error;
-        } finally {
-            this.busy--;
-        }
+        } finally { this.busy--; }
     }
 
     show(source, head) {

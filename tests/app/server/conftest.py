@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-import socket
 import sys
 import threading
 import time
@@ -18,11 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker_jobs, also for the processes that the tests start
 
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from ports import free_port
 
 
 class PlayedWorker:
@@ -126,8 +119,6 @@ def real(start: Callable[..., Any]) -> Any:
     return start(played=False)
 
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]  # no card needed
 SIZES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1400, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True},
@@ -140,31 +131,6 @@ def uploads_of_this_server(request: pytest.FixtureRequest, monkeypatch: pytest.M
     for name in ("played", "real"):
         if name in request.fixturenames:
             monkeypatch.setenv("GRADIO_TEMP_DIR", str(request.getfixturevalue(name).home.uploads))
-
-
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Any]:
-    """Playwright, with a browser of the system: it downloads none."""
-    api = pytest.importorskip("playwright.sync_api", reason="the tests of the page need playwright")
-    with api.sync_playwright() as one:
-        yield one
-
-
-@pytest.fixture(scope="session")
-def browser(playwright: Any) -> Iterator[Any]:
-    """Chromium on a software renderer."""
-    with launched(playwright, args=SOFTWARE) as one:
-        yield one
-
-
-@contextlib.contextmanager
-def launched(playwright: Any, **options: Any) -> Iterator[Any]:
-    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    one = playwright.chromium.launch(executable_path=found, headless=True, **options)
-    yield one
-    one.close()
 
 
 @pytest.fixture

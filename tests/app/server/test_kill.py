@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import free_port
+from ports import free_port
 
 pytest.importorskip("gradio")
 pytestmark = [pytest.mark.weights, pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import launched
 from PIL import Image
+from viewer_page import launch
 
 pytest.importorskip("gradio")
 pytest.importorskip("recon.app.view_pack", reason="the viewer's half is absent")
@@ -201,12 +201,13 @@ def test_a_second_session_sees_nothing_of_the_first(played, open_page):
 
 
 def test_without_webgl_the_page_says_so_and_works(playwright, played):
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-software-rasterizer", "--disable-3d-apis"]
-    with launched(playwright, args=flags, ignore_default_args=["--enable-unsafe-swiftshader"]) as browser:
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(played.url)
-        page.get_by_text("This browser shows no 3D").wait_for()
-        page.get_by_role("button", name="Try the example").click()
-        wait_for_words(page, "2 photos")
-        page.wait_for_function("document.querySelector('.page-end')")  # the downloads are there all the same
+    off = ("--disable-gpu", "--disable-software-rasterizer", "--disable-3d-apis")
+    browser = launch(playwright, *off, ignore_default_args=["--enable-unsafe-swiftshader"])
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(played.url)
+    page.get_by_text("This browser shows no 3D").wait_for()
+    page.get_by_role("button", name="Try the example").click()
+    wait_for_words(page, "2 photos")
+    page.wait_for_function("document.querySelector('.page-end')")  # the downloads are there all the same
+    browser.close()
