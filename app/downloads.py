@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon.app.keeping import kept, kept_mesh
 from recon.app.limits import Refused, nameless
+from recon.app.meshing import can_mesh, make_mesh
 
 if TYPE_CHECKING:
     from recon.scene import Scene
@@ -33,10 +35,12 @@ class Offer:
     format: str = ""
     path: str = ""
     page: bool = False
+    mesh: bool = False  # of the mesh, which is made for it
     a_splat: float = 0.0  # bytes, measured on the example: for the size that is told before the file is made
     a_point: float = 0.0
     a_pixel: float = 0.0  # of all views' grids
     a_base: float = 0.0
+    at_most: float = float("inf")
     photos: bool = False  # holds the photos as well
 
 
@@ -50,7 +54,11 @@ OFFERS = {
     "colmap": Offer(title="COLMAP", opens_in="COLMAP and programs that train on its folders", needs="cameras", program="colmap", photos=True),
     "nerfstudio": Offer(title="nerfstudio", opens_in="ns-train splatfacto --data FOLDER", needs="cameras", program="nerfstudio",
                         a_point=14, photos=True),
-    "glb": Offer(title="GLB for any 3D viewer", opens_in="3D viewers of Windows, macOS and phones, PowerPoint", format="glb", a_point=28),
+    "glb": Offer(title="Points for any 3D viewer (GLB)", opens_in="3D viewers of Windows, macOS and phones, PowerPoint", format="glb", a_point=28),
+    "mesh": Offer(title="Mesh with texture (GLB)", opens_in="Blender, Unity, Unreal, PowerPoint, 3D viewers; takes a while", needs="depth",
+                  format="glb", mesh=True, a_pixel=5, a_base=4e6, at_most=12e6),
+    "usdz": Offer(title="Mesh for iPhone and iPad (USDZ)", opens_in="Quick Look: look at it in your room; takes a while", needs="depth",
+                  format="usdz", mesh=True, a_pixel=5, a_base=4e6, at_most=12e6),
     "ply": Offer(title="Gaussians (PLY)", opens_in="every viewer of Gaussian splats", format="ply", a_splat=68),
     "points": Offer(title="Points (PLY)", opens_in="MeshLab, CloudCompare", needs="pointmaps", format="points.ply", a_point=19),
     "depth": Offer(title="Depth maps (16-bit PNG)", opens_in="image programs; the unit is in depth.json", needs="depth", format="depth_png",
@@ -72,12 +80,14 @@ def offers(scene: Scene) -> list[dict[str, Any]]:
     cloud = points_of(scene)
     points, pixels = 0 if cloud is None else len(cloud.points), len(scene) * scene.cameras.width * scene.cameras.height
     photos = sum(os.path.getsize(f.path) for f in scene.images.files if not f.member and os.path.isfile(f.path)) if scene.images is not None else 0
+    meshes = can_mesh(scene)
+    about = lambda o: o.a_splat * splats + o.a_point * points + o.a_pixel * pixels + o.a_base + o.photos * photos
     return [
         {
             "key": key, "title": offer.title, "opens_in": offer.opens_in,
-            "about_bytes": round(offer.a_splat * splats + offer.a_point * points + offer.a_pixel * pixels + offer.a_base + offer.photos * photos),
+            "about_bytes": round(min(about(offer), offer.at_most)),
         }
-        for key, offer in OFFERS.items() if getattr(scene, offer.needs) is not None
+        for key, offer in OFFERS.items() if getattr(scene, offer.needs) is not None and (meshes or not offer.mesh)
     ]  # fmt: skip
 
 
@@ -99,15 +109,16 @@ def _target(folder: Path, key: str, scale: float | None) -> Path:
 
 def make(folder: Path, key: str, scale: float | None, *, tell: Tell) -> Path:
     """Makes one offer of the result kept in `folder`, whole or not at all: a file, or a zip where it is several. Raises ReconError."""
-    from recon.app.keeping import kept
     from recon.commands.output import told_warnings
 
     if key not in OFFERS:
         raise Refused(f"unknown download {key!r}; one of: {', '.join(OFFERS)}")
     offer, target = OFFERS[key], _target(folder, key, scale)
-    tell("reading the scene", 0.0)
-    scene = kept(folder, scale)
-    if getattr(scene, offer.needs) is None:
+    if offer.mesh:
+        make_mesh(folder, tell=lambda text, share: tell(text, 0.3 * share))
+    tell("reading the scene", 0.3 if offer.mesh else 0.0)
+    scene = kept_mesh(folder, scale) if offer.mesh else kept(folder, scale)
+    if not offer.mesh and getattr(scene, offer.needs) is None:
         raise Refused(f"this result has no {offer.needs}, which {offer.title} needs")
     target.parent.mkdir(parents=True, exist_ok=True)
     with told_warnings() as notes, tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as place:

@@ -95,6 +95,11 @@ class Jobs:
                 "recon.app.downloads:make", entry.folder, key, entry.scale, limit_s=MAKE_S
             )
 
+    def mesh(self, entry: Entry) -> None:
+        """Makes the view's mesh, if it was not yet. Raises Refused."""
+        with entry.lock:
+            self.helper.run("recon.app.meshing:make_mesh", entry.folder, limit_s=MAKE_S)
+
     def stop(self, session: str) -> None:
         """Ends what the session has waiting or at work."""
         with self._lock:

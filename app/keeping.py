@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from recon.scene import Scene
 
-SCENE, FILES, ABOUT, VIEW = "scene.npz", "files.json", "about.json", "view"
+SCENE, MESH, FILES, ABOUT, VIEW = "scene.npz", "mesh.npz", "files.json", "about.json", "view"
 
 
 def keep(scene: Scene, folder: Path) -> None:
@@ -26,14 +26,27 @@ def keep(scene: Scene, folder: Path) -> None:
 
 def kept(folder: Path, scale: float | None = None) -> Scene:
     """The scene that `keep` kept, in metres where someone measured a length (`scale`: metres per unit)."""
-    import torch
-
     import recon
-    from recon.io.axes import move
     from recon.scene import PhotoFile
 
     scene = recon.load(folder / SCENE)
     files = tuple(PhotoFile(**told) for told in json.loads((folder / FILES).read_text(encoding="utf-8")))
     if scene.images is not None and files:
         scene = replace(scene, images=replace(scene.images, files=files))
+    return in_metres(scene, scale)
+
+
+def kept_mesh(folder: Path, scale: float | None = None) -> Scene:
+    """The mesh alone, upright, that `make_mesh` kept."""
+    import recon
+
+    return in_metres(recon.load(folder / MESH), scale)
+
+
+def in_metres(scene: Scene, scale: float | None) -> Scene:
+    """The scene where a unit is `scale` metres; as it is for None."""
+    import torch
+
+    from recon.io.axes import move
+
     return scene if scale is None else replace(move(scene, torch.eye(3), scale), metric=True)

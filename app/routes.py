@@ -22,6 +22,7 @@ from recon.app.limits import Refused
 from recon.app.scenes import Entry
 
 STATIC = Path(__file__).parent / "static"
+HEAD, MESH = "view.json", "mesh.glb"  # of view_pack, which needs torch
 TYPES = {".json": "application/json", ".bin": "application/octet-stream", ".glb": "model/gltf-binary", ".jpg": "image/jpeg", ".png": "image/png"}
 NAMES = re.compile(r"view\.json|view\.bin|mesh\.glb|(photos|depth|confidence|normals)/[0-9]{2,4}\.(jpg|png)")  # all that is served of a result
 PRIVATE = {"Cache-Control": "private, max-age=3600", "Cross-Origin-Resource-Policy": "same-origin"}
@@ -59,6 +60,11 @@ def add_routes(app: FastAPI, jobs: Jobs) -> None:
     def view_file(request: Request, token: str, name: str) -> Response:
         entry = entry_of(request, token)
         path = entry.folder / VIEW / name
+        if name == MESH and not path.is_file() and json.loads((entry.folder / VIEW / HEAD).read_text(encoding="utf-8")).get("mesh"):
+            try:
+                jobs.mesh(entry)
+            except Refused as error:
+                raise HTTPException(409, str(error)) from error
         if not NAMES.fullmatch(name) or not path.is_file():
             raise HTTPException(404)
         return FileResponse(path, media_type=TYPES[path.suffix], headers=PRIVATE)

@@ -26,12 +26,13 @@ BINARY, HEAD, MESH = "view.bin", "view.json", "mesh.glb"
 
 
 def write_view(
-    scene: Scene, folder: Path, *, report: dict[str, Any] | None = None, confidence: np.ndarray | None = None, guard: Guard | None = None
+    scene: Scene, folder: Path, *, report: dict[str, Any] | None = None, confidence: np.ndarray | None = None, guard: Guard | None = None,
+    mesh_later: bool = False,
 ) -> None:
     """Writes the viewer's folder, whole or not at all; its parent is there. Raises ReconError.
 
     `report`: the content of report.json (or of `scene.report`, the default), for warnings and agreement. `confidence` [N] of the Gaussians where
-    the scene has no pointmaps that tell it.
+    the scene has no pointmaps that tell it. `mesh_later`: whoever serves the folder makes mesh.glb when it is asked for.
     """
     report = scene.report if report is None else report
     with whole_folder(folder, guard) as temporary:
@@ -43,7 +44,9 @@ def write_view(
         if splats is not None:
             head |= {"sh_degree": splats.sh_degree, "has_confidence": splats.confidence is not None, "has_origin": splats.view is not None}
         if scene.mesh is not None and len(scene.mesh.faces):
-            _write_mesh(scene, temporary)
+            write_mesh(scene, temporary)
+            head["mesh"] = MESH
+        elif mesh_later:
             head["mesh"] = MESH
         there = {"splats": splats is not None and splats.scales is not None, "mesh": head["mesh"], "points": splats is not None}
         head["modes"] = [mode for mode, is_there in there.items() if is_there]  # the first is what is shown at first
@@ -95,7 +98,8 @@ def _distance(scene: Scene, view: int, center: torch.Tensor) -> float:
     return max(float((center - cam_to_world[:3, 3]) @ cam_to_world[:3, 2]), 1e-3)
 
 
-def _write_mesh(scene: Scene, folder: Path) -> None:
+def write_mesh(scene: Scene, folder: Path) -> None:
+    """mesh.glb of the scene's mesh, in the world of its splats."""
     from recon.io.writing import save
 
     save(replace(scene, offset=(0.0, 0.0, 0.0)), folder / MESH, kind="mesh")

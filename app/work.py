@@ -14,6 +14,7 @@ from recon.app.downloads import offers
 from recon.app.job import SEED, Job, python_lines, shell_line
 from recon.app.keeping import ABOUT, VIEW, keep
 from recon.app.limits import nameless
+from recon.app.meshing import can_mesh
 from recon.app.words import headline, photo_words
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
         scene = scene_of(images, job, lambda text, share: tell(text, 0.05 + 0.85 * share) if share < 1 else None)
         tell("making the view", 0.92)
         record = report(scene, told, time.perf_counter() - started)
-        write_view(scene, folder / VIEW, report=record)
+        write_view(scene, folder / VIEW, report=record, mesh_later=can_mesh(scene))
         tell("keeping the result", 0.97)
         keep(scene, folder)
     about = {

@@ -1,13 +1,17 @@
 // The mesh of a scene: a GLB, fetched when it is first asked for. glTF has y up, so it hangs turned by half a turn around x.
 
 export class SceneMesh {
-    constructor(engine, source, name) {
-        Object.assign(this, { engine, source, name, entity: null, asset: null, loading: null, gone: false });
+    /** `say` shows a line over the view. */
+    constructor(engine, source, name, say) {
+        Object.assign(this, { engine, source, name, say, entity: null, asset: null, loading: null, gone: false });
     }
 
     /** Shows or hides it; resolves when it is there. */
     async show(on) {
-        if (on && !this.loading) this.loading = this.load();
+        if (on && !this.loading) {
+            this.say('The mesh is on its way: the first time it is made, which takes a while…');
+            this.loading = this.load().finally(() => this.say(''));
+        }
         this.wanted = on;
         if (on) await this.loading;
         if (this.entity) this.entity.enabled = this.wanted;

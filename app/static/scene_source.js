@@ -6,7 +6,10 @@ export function servedScene(baseUrl) {
     const address = (name) => new URL(name, base).href;
     const get = async (name) => {
         const answer = await fetch(address(name), { credentials: 'same-origin' });
-        if (!answer.ok) throw new Error(answer.status === 404 ? 'it is no longer on the server' : `the server says ${answer.status}`);
+        if (!answer.ok) {
+            const { detail } = await answer.json().catch(() => ({}));
+            throw new Error(answer.status === 404 ? 'it is no longer on the server' : detail ?? `the server says ${answer.status}`);
+        }
         return answer;
     };
     return {

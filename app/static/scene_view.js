@@ -8,11 +8,11 @@ const FIRST_MS = 500; // the first picture gets so long before the rest is taken
 const MOST_ON_PHONES = 1e6; // large scenes end a phone's browser
 
 export class SceneView {
-    constructor(engine, source, head) {
+    constructor(engine, source, head, say) {
         Object.assign(this, { engine, source, head, gone: false });
         this.splats = new Splats(engine, head, matchMedia('(pointer: coarse)').matches ? MOST_ON_PHONES : Infinity);
         this.frusta = new Frusta(engine, head);
-        this.mesh = head.mesh ? new SceneMesh(engine, source, head.mesh) : null;
+        this.mesh = head.mesh ? new SceneMesh(engine, source, head.mesh, say) : null;
     }
 
     /** What can be chosen in the toolbar. */

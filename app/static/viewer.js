@@ -99,7 +99,7 @@ class Viewer {
     }
 
     show(source, head) {
-        this.scene = new SceneView(this.engine, source, head);
+        this.scene = new SceneView(this.engine, source, head, (text) => this.say(text));
         this.pace.splats = this.scene.splats;
         Object.assign(this.camera, { up: head.up, reach: head.radius });
         this.measure.clear(head.metres_per_unit ?? (head.metric ? 1 : null));

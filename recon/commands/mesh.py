@@ -164,11 +164,10 @@ def meshed(scene: Scene, args: argparse.Namespace, clock: Clock) -> Scene:
     """A scene of nothing but the mesh: of the size that is told, and upright."""
     import torch
 
-    from recon.io.content import no_cameras
     from recon.meshes.cleanup import CleanUp
     from recon.meshes.fusion import fuse
     from recon.meshes.measure import scaled_to
-    from recon.meshes.upright import find_up, upright
+    from recon.meshes.upright import find_up, mesh_alone
 
     if args.between:
         scene = scaled_to(scene, args.scale_ref, *(place_of(scene, *place) for place in args.between))
@@ -177,12 +176,8 @@ def meshed(scene: Scene, args: argparse.Namespace, clock: Clock) -> Scene:
         scene, method=args.method, faces=args.faces, voxel_size=args.voxel_size, watertight=args.watertight, texture=not args.no_texture,
         texture_size=args.texture_size, cleanup=cleanup, progress=clock.part(0.6, 0.98),
     )  # fmt: skip
-    offset = scene.offset
-    if args.up != "keep":
-        mesh, R = upright(mesh, find_up(scene, mesh) if args.up == "auto" else torch.tensor(args.up, dtype=torch.float64))
-        x, y, z = (R @ torch.tensor(offset, dtype=torch.float64)).tolist()
-        offset = (x, y, z)
-    return type(scene)(cameras=no_cameras(), mesh=mesh, metric=scene.metric, offset=offset)
+    up = None if args.up == "keep" else find_up(scene, mesh) if args.up == "auto" else torch.tensor(args.up, dtype=torch.float64)
+    return mesh_alone(scene, mesh, up)
 
 
 def place_of(scene: Scene, view: str | None, values: tuple[float, ...]) -> Tensor:  # -> [3]

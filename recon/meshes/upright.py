@@ -7,6 +7,7 @@ from torch import Tensor
 
 from recon.errors import ReconError
 from recon.io.axes import move_mesh
+from recon.io.content import no_cameras
 from recon.meshes.depth_views import placed_rows
 from recon.meshes.faces import face_crosses
 from recon.render.camera_paths import WORLD_UP
@@ -85,3 +86,13 @@ def upright(mesh: Mesh, up: Tensor) -> tuple[Mesh, Tensor]:  # up [3] -> the mes
     """The mesh turned so that `up` is up in every file (-y of the world), and the rotation that did it."""
     R = rotation_to(up, torch.tensor(WORLD_UP))
     return move_mesh(mesh, R), R
+
+
+def mesh_alone(scene: Scene, mesh: Mesh, up: Tensor | None) -> Scene:  # up [3]
+    """A scene of nothing but the mesh, turned so that `up` of the scene's world is up in every file; as it stands for None."""
+    offset = torch.tensor(scene.offset, dtype=torch.float64)
+    if up is not None:
+        mesh, R = upright(mesh, up)
+        offset = R @ offset
+    x, y, z = offset.tolist()
+    return Scene(cameras=no_cameras(), mesh=mesh, metric=scene.metric, offset=(x, y, z))

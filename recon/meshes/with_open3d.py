@@ -23,7 +23,7 @@ def load_open3d() -> Any:
     """The module open3d. Raises ReconError that says what to install where it is absent or its libraries are."""
     if "open3d" in sys.modules:
         return sys.modules["open3d"]
-    if importlib.util.find_spec("open3d") is None:
+    if not has_open3d():
         name = "open3d-cpu" if sys.platform == "linux" else "open3d"
         raise ReconError(f"making meshes needs Open3D, which is not installed: pip install {name} fast-simplification manifold3d")
     _find_libusb()
@@ -32,6 +32,11 @@ def load_open3d() -> Any:
         return importlib.import_module("open3d")
     except (ImportError, OSError) as error:
         raise ReconError(f"Open3D is installed and does not load: {advice(str(error))}") from error
+
+
+def has_open3d() -> bool:
+    """Whether it is installed; what its libraries lack shows when it is loaded."""
+    return importlib.util.find_spec("open3d") is not None
 
 
 def open3d_problem() -> str | None:

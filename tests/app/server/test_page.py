@@ -70,6 +70,12 @@ def test_photos_to_picture_to_files(real, open_page, sample_photos, tmp_path):
     page.evaluate("reconViewer.set({ confidence: 0.5 })")
     assert (np.abs(picture(page) - drawn).max(2) > 12).mean() > 0.02 and not asked
 
+    page.evaluate("reconViewer.set({ confidence: 0 })")
+    page.get_by_role("radio", name="Mesh").or_(page.get_by_role("button", name="Mesh")).first.click()  # made now
+    page.get_by_text("The mesh is on its way").wait_for()
+    page.wait_for_function("reconViewer.scene.mesh.entity?.enabled")
+    upright(picture(page), sample_photos[0])
+
     with page.expect_download() as waiting:
         page.locator("[data-key=glb]").click()
     waiting.value.save_as(tmp_path / "scene.glb")

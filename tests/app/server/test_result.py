@@ -86,7 +86,7 @@ def test_every_offer_is_made_whole(folder):
                 assert archive.testzip() is None
                 assert not any(name.startswith("/") or ".." in name or ".recon" in name for name in archive.namelist())
     assert not list(folder.glob(".making-*"))
-    assert {p.suffix for p in (folder / "files" / "units").iterdir()} <= {".zip", ".ply", ".glb", ".npz", ".notes"}
+    assert {p.suffix for p in (folder / "files" / "units").iterdir()} <= {".zip", ".ply", ".glb", ".usdz", ".npz", ".notes"}
     assert "principal points" not in notes_of(made(folder, "ply", None) or Path())
 
 
@@ -98,6 +98,37 @@ def test_the_glb_is_valid_and_colmap_has_the_photos_themselves(folder, job):
     with zipfile.ZipFile(make(folder, "colmap", None, tell=quiet)) as archive:
         images = [name for name in archive.namelist() if "/images/" in name]
         assert sorted(archive.read(name) for name in images) == sorted(p.read_bytes() for p in job.photos)
+
+
+def test_the_mesh_is_made_once_in_the_views_world_and_upright_for_the_files(folder, monkeypatch):
+    import trimesh
+    from scipy.spatial import cKDTree
+
+    from recon.app.meshing import make_mesh
+
+    assert json.loads((folder / "view" / "view.json").read_text())["mesh"] == "mesh.glb"
+    corners = lambda path: np.concatenate([g.vertices for g in trimesh.load(path).geometry.values()])  # type: ignore[union-attr]
+    file = make(folder, "mesh", None, tell=quiet)
+    monkeypatch.setattr("recon.meshes.fusion.fuse", None)  # neither again for the view nor for another scale
+    make_mesh(folder, tell=quiet)
+    view, home = corners(folder / "view" / "mesh.glb") * (1, -1, -1), corners(file)
+    splats = recon.load(folder / "scene.npz").gaussians.means.numpy()  # type: ignore[union-attr]
+    far = lambda turn: np.median(cKDTree(splats).query(view[::20] * turn)[0]) / splats.std()
+    assert far(1) < 0.02 < 0.2 < far((1, -1, -1)), (far(1), far((1, -1, -1)))
+    assert np.allclose(corners(make(folder, "mesh", 2.5, tell=quiet)), 2.5 * home, atol=1e-4)
+    rotation, _, _, _ = np.linalg.lstsq(view, home, rcond=None)
+    assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) and rotation[1, 1] < -0.8  # y of the first camera is down, of files up
+    material = trimesh.load(file, force="mesh").visual.material  # type: ignore[union-attr]
+    assert min(material.baseColorTexture.size) > 100
+
+
+def test_without_open3d_no_mesh_is_offered(folder, monkeypatch):
+    from recon.app.downloads import offers
+
+    scene = kept(folder)
+    assert {o["key"] for o in offers(scene)} >= {"mesh", "usdz"}
+    monkeypatch.setattr("recon.meshes.with_open3d.has_open3d", lambda: False)
+    assert not {o["key"] for o in offers(scene)} & {"mesh", "usdz"}
 
 
 def test_a_measured_length_rescales_the_files(folder):
