@@ -40,7 +40,9 @@ def photos(tmp_path_factory) -> list[Any]:
 @pytest.fixture(scope="module")
 def base(played, photos) -> str:
     """The address of a result."""
-    address, words = Client(played.url, verbose=False).predict(photos=photos, api_name="/reconstruct")
+    with pytest.MonkeyPatch.context() as patch:  # set up before what uploads_of_this_server does for each test
+        patch.setenv("GRADIO_TEMP_DIR", str(played.home.uploads))
+        address, words = Client(played.url, verbose=False).predict(photos=photos, api_name="/reconstruct")
     assert words == "2 photos"
     return played.url.rstrip("/") + address
 
