@@ -65,7 +65,7 @@ class Server:
             app, url, _ = self.blocks.launch(
                 server_name=options.host, server_port=options.port, auth=list(options.auth) or None, max_threads=options.limits.waiting + 40,
                 max_file_size=options.limits.file_mb * 1_000_000, blocked_paths=[str(self.home.scenes)],
-                allowed_paths=[str(self.home.example)], theme=gr.themes.Default(),
+                allowed_paths=[str(self.home.example)], theme=theme(gr),
                 css_paths=[STATIC / "page.css"], app_kwargs={"middleware": [gate], "docs_url": None, "redoc_url": None, "openapi_url": None}, **PAGE,
             )  # fmt: skip
         except OSError as error:
@@ -111,3 +111,8 @@ def _gradio() -> Any:
     except ImportError as error:
         raise Refused("the page needs the package gradio: pip install 'recon3d-feedforward[app]'") from error
     return gradio
+
+
+def theme(gr: Any) -> Any:
+    """Gradio's own look, with its whole bold font: of its semi-bold one it ships a few letters only."""
+    return gr.themes.Default(font=(gr.themes.LocalFont("Source Sans Pro", weights=(400, 700)), "system-ui", "sans-serif"))

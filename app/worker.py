@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -33,7 +34,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._lock = threading.Lock()
+        self._calls, self._moved = deque[object](), threading.Condition()  # the first call has the process
         self._process: Any = None
         self._pipe: Connection | None = None
 
@@ -71,18 +72,25 @@ class Worker:
 
     @contextlib.contextmanager
     def _held(self, stop: threading.Event | None) -> Iterator[None]:
-        """The process for this call alone, once the calls before have ended."""
-        while not self._lock.acquire(timeout=0.2):
-            if stop is not None and stop.is_set():
-                raise Stopped
+        """The process for this call alone, once the calls that came before have ended (a Lock lets anyone be next)."""
+        call = object()
+        with self._moved:
+            self._calls.append(call)
         try:
+            with self._moved:
+                while self._calls[0] is not call:
+                    if stop is not None and stop.is_set():
+                        raise Stopped
+                    self._moved.wait(0.2)
             yield
         finally:
-            self._lock.release()
+            with self._moved:
+                self._calls.remove(call)
+                self._moved.notify_all()
 
     def warm(self) -> None:
         """Starts the process, so that the first call does not wait for it."""
-        with self._lock:
+        with self._held(None):
             self._started()
 
     def close(self) -> None:

@@ -107,6 +107,8 @@ def test_the_example_on_a_phone(real, open_page, sample_photos):
     wait_for_words(page, "2 photos placed, ")
     upright(picture(page), sample_photos[0])
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator(".recon-modes").bounding_box()["height"] < 50  # type: ignore[index]  # one row
+    assert page.evaluate("document.fonts.check('700 16px \"Source Sans Pro\"', 'COLMAP')")
     assert page.locator(".page-strip li").count() == 2  # the example stands there as if it had been uploaded
     assert page.locator(".page-offers li").count() > 8
     small = page.evaluate("[...document.querySelectorAll('.page-offers button')].filter((b) => b.getBoundingClientRect().height < 30).length")

@@ -43,6 +43,36 @@ def test_a_stop_ends_it_within_a_second(worker, job, argument):
     assert worker.run("worker_jobs:steps", 2)[0] == 2  # and the next one works
 
 
+def test_calls_are_taken_in_the_order_they_came(worker):
+    order, begun = [], threading.Event()
+
+    def one(number: int) -> None:
+        worker.run("worker_jobs:steps", 5 if number == 0 else 1, tell=lambda text, share: begun.set())
+        order.append(number)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(12)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        if number == 0:
+            assert begun.wait(30)
+        time.sleep(0.005)
+    for thread in threads:
+        thread.join(30)
+    assert order == list(range(12))
+
+
+def test_who_waits_for_it_can_leave(worker):
+    stop, begun = threading.Event(), threading.Event()
+    busy = threading.Thread(target=lambda: worker.run("worker_jobs:steps", 30, tell=lambda text, share: begun.set()))
+    busy.start()
+    assert begun.wait(30)
+    threading.Timer(0.05, stop.set).start()
+    with pytest.raises(Stopped):
+        worker.run("worker_jobs:steps", 1, stop=stop)
+    assert busy.is_alive()  # it was not this one's to end
+    busy.join()
+
+
 def test_a_stop_is_quick(worker):
     stop, times = threading.Event(), {}
 
