@@ -71,7 +71,7 @@ def test_photos_to_picture_to_files(real, open_page, sample_photos, tmp_path):
     assert (np.abs(picture(page) - drawn).max(2) > 12).mean() > 0.02 and not asked
 
     page.evaluate("reconViewer.set({ confidence: 0 })")
-    page.get_by_role("radio", name="Mesh").or_(page.get_by_role("button", name="Mesh")).first.click()  # made now
+    page.get_by_role("radio", name="Mesh").click()  # made now
     page.get_by_text("The mesh is on its way").wait_for()
     page.wait_for_function("reconViewer.scene.mesh.entity?.enabled")
     upright(picture(page), sample_photos[0])
@@ -88,9 +88,11 @@ def test_photos_to_picture_to_files(real, open_page, sample_photos, tmp_path):
     page.wait_for_function("document.querySelector('.page-unit').innerText.startsWith('Files are in metres')")
 
     page.get_by_role("tab", name="The photos").click()
+    page.locator(".page-photos_told li").first.wait_for()  # a tab shows its content a little after the click
     told = page.locator(".page-photos_told").inner_text()
     assert "aloe_left.jpg" in told and "Placed by what it shares with the other photos" in told and "Lens like" in told
     page.get_by_role("tab", name="Reproduce").click()
+    page.locator("pre[data-kind=shell]").wait_for()
     assert page.locator("pre[data-kind=shell]").inner_text().startswith("recon run aloe_left.jpg aloe_right.jpg -o out")
     page.get_by_role("tab", name="Take it home").click()
     page.get_by_role("button", name="Delete now").click()
