@@ -29,7 +29,7 @@ def one_thread_each() -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
-    threads = torch.get_num_threads()
+    threads = cores()  # not 1, where another thread is in here too
     _before.append(threads)
     torch.set_num_threads(1)
     try:
