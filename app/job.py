@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from recon.app.limits import Refused
 
@@ -43,7 +44,7 @@ class Job:
         return any(is_video(path) for path in self.photos)
 
     @property
-    def pairs(self) -> str:
+    def pairs(self) -> Literal["sequence", "auto"]:
         """Frames of a video lie in order; `recon run` decides likewise."""
         return "sequence" if self.has_video else "auto"
 

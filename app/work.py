@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,17 +30,17 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
     Raises ReconError for what cannot be used.
     """
     from recon.app.view_pack import write_view
-    from recon.cameras.plan import free_gibibytes, plan_work, refuse_too_large
+    from recon.cameras.plan import fitting_plan
     from recon.commands.output import told_warnings
     from recon.photos.grid import load_images
+    from recon.photos.video import videos_as_photos
     from recon.reconstruct import pick_device
 
     started = time.perf_counter()
     tell("reading the photos", 0.0)
-    with told_warnings() as told, as_photos(job) as photos:
+    with told_warnings() as told, videos_as_photos(job.photos, count=job.frames) as photos:
         images = load_images(photos, long_side=job.resolution, masks=job.masks)
-        plan = plan_work(len(images), "sequence" if job.has_video else "auto", pick_device(None))
-        refuse_too_large(plan, free_gibibytes(pick_device(None)))
+        fitting_plan(len(images), job.pairs, pick_device(None))
         scene = scene_of(images, job, lambda text, share: tell(text, 0.05 + 0.85 * share) if share < 1 else None)
         tell("making the view", 0.92)
         record = report(scene, told, time.perf_counter() - started)
@@ -57,25 +56,17 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
     return about["headline"]
 
 
-@contextlib.contextmanager
-def as_photos(job: Job) -> Iterator[list[str | Path]]:
-    """The photos of a job, with frames in place of videos."""
-    from recon.photos.video import videos_as_photos
-
-    with videos_as_photos(job.photos, count=job.frames) as photos:
-        yield photos
-
-
 def scene_of(images: Images, job: Job, tell: Tell) -> Scene:
     """The scene of the photos, as the lines of `python_lines` make it."""
-    from recon.cameras.known import cameras_of_focal, read_cameras
+    from recon.cameras.known import told_cameras
     from recon.reconstruct import reconstruct as recon_reconstruct
 
-    cameras = cameras_of_focal(job.focal, images) if job.focal else read_cameras(job.cameras, images) if job.cameras else None
+    cameras = told_cameras(images, focal=job.focal, file=job.cameras)
     tell("loading the network", 0.0)
     net = network(job.model, job.weights)
-    pairs: Any = job.pairs
-    return recon_reconstruct(images, model=net, cameras=cameras, metric=job.metric, pairs=pairs, resolution=job.resolution, progress=tell, seed=SEED)
+    return recon_reconstruct(
+        images, model=net, cameras=cameras, metric=job.metric, pairs=job.pairs, resolution=job.resolution, progress=tell, seed=SEED
+    )
 
 
 @lru_cache(maxsize=1)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.commands import UsageError
 from recon.commands.network import add_network_arguments
 from recon.commands.output import add_overwrite_argument, progress, say, told_warnings, writable_folder
-from recon.commands.run import Clock, add_knowledge_arguments, read_photos, scene_of_photos
+from recon.commands.run import (
+    Clock,
+    add_knowledge_arguments,
+    add_video_arguments,
+    frames_as_photos,
+    read_photos,
+    refuse_missing,
+    scene_of_photos,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale-ref", type=float, metavar="METRES", help="the known length between the two places of --between")
     parser.add_argument("--between", nargs=2, metavar=("P", "Q"), help="two places: VIEW:X,Y, a photo's name or number and its pixel; or X,Y,Z")
     parser.add_argument("--source-axes", choices=("opencv", "y-up", "z-up"), help="world of a scene's numbers (default: its format's)")
-    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video (default: %(default)s)")
-    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
+    add_video_arguments(parser)
     add_overwrite_argument(parser)
     add_network_arguments(parser)
     add_knowledge_arguments(parser)
@@ -76,9 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check_call(args: argparse.Namespace) -> None:
     """Raises UsageError for options that fit nothing, before anything is read."""
-    missing = [p for p in args.sources if not Path(p).exists() and not glob.has_magic(p)]
-    if missing:
-        raise UsageError(f"no such photo or scene: {', '.join(missing)}")
+    refuse_missing(args.sources, "photo or scene")
     if (args.scale_ref is None) != (args.between is None):
         raise UsageError("--scale-ref METRES and --between P Q belong together: the length and where it was measured")
     if args.faces < 4:
@@ -136,14 +140,11 @@ def read_scene(args: argparse.Namespace, clock: Clock) -> tuple[Scene, Guard]:
         clock("reading", 0.0)
         source = Path(args.sources[0])
         return io.load(source, axes=args.source_axes), Guard(inputs_of(source), overwrite=args.overwrite)
-    from recon.photos.video import is_video, videos_as_photos
     from recon.reconstruct import check_resolution
 
     check_resolution(args.resolution)
-    if args.pairs == "auto" and any(is_video(p) for p in args.sources):
-        args.pairs = "sequence"
     clock("photos", 0.0)
-    with videos_as_photos(args.sources, count=args.frames, step=args.frame_step) as photos:
+    with frames_as_photos(args.sources, args) as photos:
         images, cameras, guard = read_photos(photos, args)
         return scene_of_photos(images, cameras, args, clock.part(0.02, 0.6)), guard
 

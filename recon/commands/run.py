@@ -7,6 +7,7 @@ import glob
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,16 @@ SHEET, REPORT = "contact_sheet.png", "report.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns, zip archives or videos")
-    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
-    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
+    add_video_arguments(parser)
     add_output_arguments(parser)
     add_network_arguments(parser)
     add_knowledge_arguments(parser)
+
+
+def add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    """--frames and --frame-step."""
+    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
+    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
 
 
 def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,15 +56,25 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    missing = [p for p in args.photos if not Path(p).exists() and not glob.has_magic(p)]
+    refuse_missing(args.photos, "photo")
+    with frames_as_photos(args.photos, args) as photos:
+        return photos_to_files(photos, args)
+
+
+def refuse_missing(sources: Sequence[str], what: str) -> None:
+    """Raises UsageError for names, patterns apart, of nothing."""
+    missing = [p for p in sources if not Path(p).exists() and not glob.has_magic(p)]
     if missing:
-        raise UsageError(f"no such photo: {', '.join(missing)}")
+        raise UsageError(f"no such {what}: {', '.join(missing)}")
+
+
+def frames_as_photos(sources: Sequence[str], args: argparse.Namespace) -> AbstractContextManager[list[str | Path]]:
+    """The photos with frames in place of videos; where there are such, --pairs auto becomes sequence, for frames lie in order."""
     from recon.photos.video import is_video, videos_as_photos
 
-    if args.pairs == "auto" and any(is_video(p) for p in args.photos):
+    if args.pairs == "auto" and any(is_video(p) for p in sources):
         args.pairs = "sequence"
-    with videos_as_photos(args.photos, count=args.frames, step=args.frame_step) as photos:
-        return photos_to_files(photos, args)
+    return videos_as_photos(sources, count=args.frames, step=args.frame_step)
 
 
 def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> int:
@@ -92,18 +108,17 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
 
 def read_photos(photos: Sequence[str | Path], args: argparse.Namespace) -> tuple[Images, Cameras | None, Guard]:
     """The photos, the cameras that are known of them, and the guard of all that was read. Tells the plan of the work, refuses too large ones."""
-    from recon.cameras.known import cameras_of_focal, read_cameras
-    from recon.cameras.plan import free_gibibytes, plan_work, refuse_too_large
+    from recon.cameras.known import told_cameras
+    from recon.cameras.plan import fitting_plan
     from recon.io.guard import Guard
     from recon.photos.grid import load_images
     from recon.reconstruct import pick_device
 
     images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
-    plan = plan_work(len(images), args.pairs, pick_device(args.device))
-    refuse_too_large(plan, free_gibibytes(pick_device(args.device)))
+    plan = fitting_plan(len(images), args.pairs, pick_device(args.device))
     if len(images) > 1 and not (args.quiet or args.json):
         print(plan.line(), file=sys.stderr)
-    cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
+    cameras = told_cameras(images, focal=args.focal, file=args.cameras)
     inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
     return images, cameras, Guard(inputs, overwrite=args.overwrite)
 
