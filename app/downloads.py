@@ -150,21 +150,15 @@ def _written(scene: Scene, offer: Offer, place: Path, tell: Tell) -> list[Path]:
 
 
 def _video(scene: Scene, path: str, target: Path, tell: Tell) -> Path:
-    from recon.render import camera_paths, render, video
+    from recon.render import Renderer, camera_paths, video
 
     assert scene.gaussians is not None
     if path == "orbit":
         cameras = camera_paths.orbit(camera_paths.surroundings(scene), width=WIDTH, height=HEIGHT, frames=FRAMES)
     else:
         cameras = camera_paths.wobble(scene, width=WIDTH, height=HEIGHT, frames=FRAMES)
-
-    def pictures():
-        for c in range(len(cameras)):
-            tell("drawing the video", c / len(cameras))
-            picture = render(scene.gaussians, cameras[c], check=c == 0).color[0]  # type: ignore[arg-type]
-            yield (picture.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
-
-    return video.write(pictures(), target)[0]
+    pictures = Renderer(scene.gaussians, width=WIDTH, height=HEIGHT).pictures(cameras, progress=lambda share: tell("drawing the video", share))
+    return video.write(pictures, target)[0]
 
 
 def _zipped(files: list[Path], place: Path) -> Path:

@@ -6,7 +6,6 @@ import argparse
 import logging
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,7 @@ from recon.commands import UsageError
 from recon.commands.output import add_overwrite_argument, progress, say, told_warnings
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from recon.scene import Cameras, Gaussians, Scene
+    from recon.scene import Cameras, Scene
 
 
 log = logging.getLogger(__name__)
@@ -58,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from recon import io
     from recon.io.guard import Guard
     from recon.reconstruct import pick_device
-    from recon.render import video
+    from recon.render import Renderer, video
 
     target = Path(args.output)
     guard = Guard([args.scene, *([args.cameras] if args.cameras else [])], overwrite=args.overwrite)
@@ -80,30 +77,15 @@ def run(args: argparse.Namespace) -> int:
         "primitive": "surfel" if args.surfels or scene.report.get("surfels") else "gaussian",
     }  # fmt: skip
     begin = time.perf_counter()
-    pictures = _pictures(scene.gaussians.to(device), cameras, options, progress(args), transparent=background is None)
+    tell = progress(args)
+    renderer = Renderer(scene.gaussians.to(device), **options)
+    pictures = renderer.pictures(cameras, transparent=background is None, progress=lambda share: tell("rendering", share))
     files = video.write(pictures, target, fps=args.fps, guard=guard)
     seconds = time.perf_counter() - begin
     result = {"files": [str(f) for f in files], "frames": len(cameras), "width": width, "height": height, "seconds": seconds}
     lines = [f"{target}: {len(cameras)} pictures of {width} x {height} in {seconds:.1f} s", *(f"warning: {text}" for text in warnings)]
     say(args, {**result, "warnings": warnings}, lines)
     return 0
-
-
-def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], tell: Any, *, transparent: bool) -> Iterator[np.ndarray]:
-    """One picture after the other, so that a long video takes no more memory than a short one; with alpha if `transparent`."""
-    import torch
-
-    from recon.render import Renderer
-
-    renderer = Renderer(gaussians, **options)
-    for c in range(len(cameras)):
-        tell("rendering", c / len(cameras))
-        drawn = renderer.render(cameras[c])
-        color, alpha = drawn.color[0], drawn.alpha[0][..., None]
-        if transparent:
-            color = torch.cat([torch.where(alpha > 0, color / alpha.clamp(min=1e-6), torch.zeros_like(color)), alpha], -1)
-        yield (color.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
-    tell("rendering", 1.0)
 
 
 def _path_cameras(args: argparse.Namespace, scene: Scene) -> Cameras | None:

@@ -25,7 +25,7 @@ def rendered_scene(scene: Scene, *, cameras: Cameras | None = None, progress: Ca
     From `cameras`, else from the scene's placed cameras, else from a sphere around it. Raises ReconError for a scene without Gaussians, for values
     that cannot be rendered, and where the cameras see none.
     """
-    from recon.render import render
+    from recon.render import Renderer
 
     tell = progress or (lambda text, share: None)
     if scene.gaussians is None or not len(scene.gaussians):
@@ -34,11 +34,11 @@ def rendered_scene(scene: Scene, *, cameras: Cameras | None = None, progress: Ca
     if cameras is None:
         rows = placed_rows(scene)
         cameras = scene.cameras[rows].to("cpu") if rows else sphere(scene)
+    renderer = Renderer(gaussians, width=cameras.width, height=cameras.height, extras=("median_depth",))
     colors, depths, alphas, means = [], [], [], []
     for c in range(len(cameras)):
         tell("depth of the Gaussians", c / len(cameras))
-        with torch.no_grad():
-            seen = render(gaussians, cameras[c], extras=("median_depth",), check=c == 0)
+        seen = renderer.render(cameras[c])
         assert seen.median_depth is not None
         colors.append((seen.color[0] / seen.alpha[0].clamp(min=1e-6)[..., None]).clamp(0, 1))
         depths.append(seen.median_depth[0].nan_to_num(0))
