@@ -69,7 +69,7 @@ def view_head(scene: Scene, report: Mapping[str, Any]) -> dict[str, Any]:
     names = scene.images.names if scene.images is not None else report.get("names") or [f"view {v + 1}" for v in range(len(scene))]
     for v, camera in enumerate(scene.cameras.to("cpu").for_photos()):
         placed_by, confidence = camera.placed_by[0], float(camera.confidence[0].nan_to_num())
-        placed = placed_by != "unplaced" and bool(camera.cam_to_world.isfinite().all()) and bool(camera.K.isfinite().all())
+        placed = placed_by != "unplaced" and bool(camera.posed)
         head["views"].append({
             "name": str(names[v]), "width": _photo_size(camera, "width"), "height": _photo_size(camera, "height"),
             "K": camera.K[0].tolist() if placed else None, "cam_to_world": camera.cam_to_world[0].tolist() if placed else None,

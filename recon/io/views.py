@@ -83,7 +83,7 @@ def stems_of(names: Sequence[str]) -> list[str]:
 def views_of(scene: Scene, path: Path) -> list[View]:
     """The views that have a place and a lens; a warning names the others. Raises FileError where none has."""
     cameras, images = scene.cameras.to("cpu"), scene.images
-    placed = cameras.cam_to_world.isfinite().flatten(1).all(1) & cameras.K.isfinite().flatten(1).all(1)
+    placed = cameras.posed
     names, photos = view_names(scene), cameras.for_photos()
     out = []
     for v in placed.nonzero()[:, 0].tolist():

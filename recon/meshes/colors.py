@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recon.geometry import invert_rigid, project
 from recon.meshes.depth_views import placed_rows
-from recon.meshes.faces import with_normals
+from recon.meshes.faces import edge_ends, with_normals
 from recon.scene import Mesh, Scene
 from recon.surfaces.consistency import sample, sample_depth
 
@@ -61,8 +61,7 @@ def seen_by(scene: Scene, view: int, points: Tensor, normals: Tensor) -> tuple[T
 def spread(colors: Tensor, faces: Tensor, rounds: int = 200) -> Tensor:  # [P, 3] NaN where there is none, [F, 3] -> [P, 3]
     """Colours carried along the edges to vertices that have none; grey where none reaches."""
     colors = colors.clone()
-    ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ends = torch.cat([ends, ends.flip(1)])
+    ends = edge_ends(faces)
     for _ in range(rounds):
         empty = colors[:, 0].isnan()
         use = ends[empty[ends[:, 0]] & ~empty[ends[:, 1]]]

@@ -52,8 +52,7 @@ class DepthViews:
 
 def placed_rows(scene: Scene) -> list[int]:
     """The views whose cameras are known."""
-    finite = (scene.cameras.cam_to_world.isfinite().flatten(1).all(1) & scene.cameras.K.isfinite().flatten(1).all(1)).tolist()
-    return [v for v, by in enumerate(scene.cameras.placed_by) if by != "unplaced" and finite[v]]
+    return [v for v, posed in enumerate(scene.cameras.posed.tolist()) if posed and scene.cameras.placed_by[v] != "unplaced"]
 
 
 def depth_views(scene: Scene, *, least_confidence: float = 0.0) -> DepthViews:

@@ -24,6 +24,12 @@ def face_crosses(mesh: Mesh) -> Tensor:  # [F, 3]
     return torch.linalg.cross(b - a, c - a)
 
 
+def edge_ends(faces: Tensor) -> Tensor:  # [F, 3] -> [6 F, 2]
+    """Both ends of each side of each face, and the same the other way round: who is beside whom."""
+    ends = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    return torch.cat([ends, ends.flip(1)])
+
+
 def with_faces(mesh: Mesh, keep: Tensor) -> Mesh:  # keep [F] bool
     """Some of the faces, and the vertices that they have. Raises ReconError for none."""
     if not bool(keep.any()):

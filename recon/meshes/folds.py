@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.meshes.faces import drop_degenerate, face_crosses, with_faces, with_normals
+from recon.meshes.faces import drop_degenerate, edge_ends, face_crosses, with_faces, with_normals
 from recon.meshes.topology import boundary_edges, neighbours
 from recon.scene import Mesh
 
@@ -47,8 +47,7 @@ def relaxed(mesh: Mesh) -> tuple[Mesh, Tensor]:  # -> the mesh, [F] bool
     """The vertices of folded faces moved to the middle of their neighbours until no face looks away from its vertices' normals or from the face
     beside it, or for ROUNDS; and which faces still do. The surface's rim stays."""
     pairs = torch.from_numpy(neighbours(mesh.faces.numpy()))
-    ends = torch.cat([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
-    ends = torch.cat([ends, ends.flip(1)])
+    ends = edge_ends(mesh.faces)
     rim = torch.from_numpy(boundary_edges(mesh.faces.numpy()).reshape(-1))  # it would draw back
     for done in range(ROUNDS + 1):
         folded = folded_faces(mesh, pairs)

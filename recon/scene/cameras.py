@@ -64,6 +64,11 @@ class Cameras(Scalable):
         return replace(self, cam_to_world=T)
 
     @property
+    def posed(self) -> Tensor:  # [V] bool
+        """Which have a place and a lens: nothing of either is NaN."""
+        return self.cam_to_world.isfinite().flatten(1).all(1) & self.K.isfinite().flatten(1).all(1)
+
+    @property
     def world_to_cam(self) -> Tensor:  # [V, 4, 4]
         """The rigid inverse of cam_to_world."""
         from recon.geometry import invert_rigid

@@ -52,8 +52,7 @@ def shots_of(scene: Scene) -> list[Shot]:
 
     if scene.images is None:
         raise ReconError("a texture is cut from photos, and this scene holds none: reconstruct it, or load it with its images")
-    placed = scene.cameras.cam_to_world.isfinite().flatten(1).all(1) & scene.cameras.K.isfinite().flatten(1).all(1)
-    if not placed.any():
+    if not scene.cameras.posed.any():
         raise ReconError(f"a texture needs cameras, and none of the {len(scene)} views has a place")
     out = []
     for view in views_of(scene, Path("texture")):
