@@ -45,8 +45,4 @@ def kept_mesh(folder: Path, scale: float | None = None) -> Scene:
 
 def in_metres(scene: Scene, scale: float | None) -> Scene:
     """The scene where a unit is `scale` metres; as it is for None."""
-    import torch
-
-    from recon.io.axes import move
-
-    return scene if scale is None else replace(move(scene, torch.eye(3), scale), metric=True)
+    return scene if scale is None else scene.with_scale(scale, metric=True)

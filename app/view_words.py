@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from recon.app.words import names
 
 PLACED = {
     "given": "Its camera was given and kept as it is.",
@@ -25,7 +26,7 @@ def view_words(name: str, placed_by: str, confidence: float, agreement: Mapping[
         how = "sure" if confidence >= SURE else "fairly sure" if confidence >= FAIRLY else "unsure"
         lines.append(f"Confidence of its place: {confidence:.2f} of 1 ({how}).")
     lines += _agreement_words(agreement or {})
-    return lines + [f"Warning: {text}" for text in warnings if _names(text, name)]
+    return lines + [f"Warning: {text}" for text in warnings if names(text, name)]
 
 
 def _agreement_words(agreement: Mapping[str, Any]) -> list[str]:
@@ -39,8 +40,3 @@ def _agreement_words(agreement: Mapping[str, Any]) -> list[str]:
     if depth is not None:
         lines.append(f"The network's own depth differs from the matched points by {100 * depth:.1f} % (median).")
     return lines
-
-
-def _names(text: str, name: str) -> bool:
-    """Whether a warning speaks of this photo: its name stands there as a whole, not as a part of another's."""
-    return bool(name) and re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w-])", text) is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 SURE = ((0.75, "very sure"), (0.5, "fairly sure"), (0.25, "unsure"), (0.0, "hardly more than a guess"))
@@ -58,10 +57,5 @@ def lens(view: dict[str, Any]) -> str:
 
 
 def names(text: str, name: str) -> bool:
-    """Whether a warning speaks of this photo."""
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
-
-
-def general(warnings: Sequence[str], photos: Sequence[str]) -> list[str]:
-    """The warnings that name no photo."""
-    return [text for text in warnings if not any(names(text, name) for name in photos)]
+    """Whether a warning speaks of this photo: its name stands there as a whole, not as a part of another's."""
+    return bool(name) and re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w-])", text) is not None
