@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup viewer demo test check app bench
+.PHONY: setup viewer oracles demo test check app bench
 
 setup: $(BIN)/.installed-dev viewer
 
@@ -21,7 +21,10 @@ viewer: $(BIN)/.installed-dev # the engine of the page's 3D view, checked by its
 demo: $(BIN)/.installed
 	$(BIN)/recon demo -o out
 
-test: $(BIN)/.installed-dev viewer
+oracles: # other programs that tests read our files with, by npm and checked by their sums; without npm those tests are skipped and say so
+	npm ci --prefix tools/oracles --ignore-scripts --no-audit --no-fund --silent || echo "no npm or no registry: tests that need its programs are skipped"
+
+test: $(BIN)/.installed-dev viewer oracles
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 check: $(BIN)/.installed-dev

@@ -139,7 +139,9 @@ def read_scene(args: argparse.Namespace, clock: Clock) -> tuple[Scene, Guard]:
 
         clock("reading", 0.0)
         source = Path(args.sources[0])
-        return io.load(source, axes=args.source_axes), Guard(inputs_of(source), overwrite=args.overwrite)
+        read = [*inputs_of(source), *([args.cameras] if args.cameras else [])]
+        scene = io.load(source, axes=args.source_axes)
+        return looked_at(scene, args) if args.cameras else scene, Guard(read, overwrite=args.overwrite)
     from recon.reconstruct import check_resolution
 
     check_resolution(args.resolution)
@@ -147,6 +149,19 @@ def read_scene(args: argparse.Namespace, clock: Clock) -> tuple[Scene, Guard]:
     with frames_as_photos(args.sources, args) as photos:
         images, cameras, guard = read_photos(photos, args)
         return scene_of_photos(images, cameras, args, clock.part(0.02, 0.6)), guard
+
+
+def looked_at(scene: Scene, args: argparse.Namespace) -> Scene:
+    """The scene's Gaussians with the cameras of --cameras in place of its own. Raises ReconError for a scene without Gaussians."""
+    from recon.commands.render import cameras_of_file
+    from recon.errors import ReconError
+    from recon.scene import Scene
+
+    source = Path(args.sources[0])
+    if scene.gaussians is None:
+        raise ReconError(f"--cameras look at Gaussians, and {source} holds none: its own cameras are taken")
+    cameras = cameras_of_file(Path(args.cameras), scene, source, axes=args.source_axes, option="source_axes")
+    return Scene(cameras=cameras, gaussians=scene.gaussians, metric=scene.metric, offset=scene.offset)
 
 
 def is_scene(path: Path) -> bool:

@@ -14,6 +14,7 @@ from recon.commands import UsageError
 from recon.commands.output import add_overwrite_argument, progress, say, told_warnings
 
 if TYPE_CHECKING:
+    from recon.io.options import Axes
     from recon.scene import Cameras, Scene
 
 
@@ -90,15 +91,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _path_cameras(args: argparse.Namespace, scene: Scene) -> Cameras | None:
     """The cameras of --path in the scene's world, or the scene's own for --input-cameras; None for the paths around it."""
-    from recon import io
-
     if not args.cameras:
         return scene.cameras if args.path == "input" else None
-    path = Path(args.cameras)
-    axes = args.path_axes or ("opencv" if io.in_numbers_of_trainer(Path(args.scene), path) else None)
-    if axes and not args.path_axes:
-        log.warning('%s is read in the world of its numbers, in which trainers make splats; path_axes="z-up" turns it', path)
-    found = io.load(path, axes=axes)
+    return cameras_of_file(Path(args.cameras), scene, Path(args.scene), axes=args.path_axes)
+
+
+def cameras_of_file(path: Path, scene: Scene, source: Path, *, axes: Axes | None = None, option: str = "path_axes") -> Cameras:
+    """The cameras of a file as pinholes in the world of a scene that was loaded from `source`; `option` turns their numbers. Raises FileError."""
+    from recon import io
+
+    known = axes or ("opencv" if io.in_numbers_of_trainer(source, path) else None)
+    if known and not axes:
+        log.warning('%s is read in the world of its numbers, in which trainers make splats; %s="z-up" turns it', path, option)
+    found = io.load(path, axes=known)
     cameras = moved_to(found.cameras, found.offset, scene.offset)
     if cameras.lenses:
         log.warning("%s: the distortion of its lenses is left out: pictures are drawn as pinholes see them", path)

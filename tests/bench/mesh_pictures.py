@@ -21,17 +21,21 @@ def sides(mesh: Mesh, scene: Scene, path: Path, height: int = 360) -> None:
     import cv2
 
     v = len(scene) // 2
-    T = scene.cameras.cam_to_world[[v]].float()
-    place = surroundings(scene)
-    offset = T[0, :3, 3] - place.center
-    axis, angle = place.up, np.radians(TURN_DEGREES)
-    turned = offset * np.cos(angle) + torch.linalg.cross(axis, offset) * np.sin(angle) + axis * (axis @ offset) * (1 - np.cos(angle))
-    side = look_at((place.center + turned + 0.25 * offset.norm() * axis)[None], place.center, axis)
+    T, side = scene.cameras.cam_to_world[[v]].float(), side_of(scene, v)
     K, width = scene.cameras.K[v].float().clone(), round(height * scene.cameras.width / scene.cameras.height)
     K[:2] *= height / scene.cameras.height
     row = [draw(mesh, K, pose[0], width, height, shaded=s) for pose in (T, side) for s in (False, True)]
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), (np.concatenate(row, 1)[..., ::-1] * 255).round().astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 82])
+
+
+def side_of(scene: Scene, view: int) -> Tensor:  # -> [1, 4, 4]
+    """The place of a view's camera after a turn about the scene, a little higher."""
+    place = surroundings(scene)
+    offset = scene.cameras.cam_to_world[view, :3, 3].float() - place.center
+    axis, angle = place.up, np.radians(TURN_DEGREES)
+    turned = offset * np.cos(angle) + torch.linalg.cross(axis, offset) * np.sin(angle) + axis * (axis @ offset) * (1 - np.cos(angle))
+    return look_at((place.center + turned + 0.25 * offset.norm() * axis)[None], place.center, axis)
 
 
 def draw(mesh: Mesh, K: Tensor, cam_to_world: Tensor, width: int, height: int, *, shaded: bool) -> np.ndarray:  # -> [H, W, 3] 0..1
