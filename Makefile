@@ -21,8 +21,10 @@ viewer: $(BIN)/.installed-dev # the engine of the page's 3D view, checked by its
 demo: $(BIN)/.installed
 	$(BIN)/recon demo -o out
 
-oracles: # other programs that tests read our files with, by npm and checked by their sums; without npm those tests are skipped and say so
-	npm ci --prefix tools/oracles --ignore-scripts --no-audit --no-fund --silent || echo "no npm or no registry: tests that need its programs are skipped"
+oracles: tools/oracles/node_modules/.package-lock.json # other programs that read our files in tests, checked by their sums; without npm those tests are skipped and say so
+
+tools/oracles/node_modules/.package-lock.json: tools/oracles/package-lock.json
+	npm ci --prefix tools/oracles --ignore-scripts --no-audit --no-fund --silent && touch $@ || echo "no npm or no registry: tests of its programs are skipped"
 
 test: $(BIN)/.installed-dev viewer oracles
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from recon.scene import Mesh, Scene
 
 METHODS = ("auto", "tsdf", "poisson", "grid")
+NEGATIVE = re.compile(r"-(\d|\.\d|[xyz]$)")
 AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 UP_HELP = "auto (by cameras and planes), keep (the world as it is), or a direction of the scene's world: -y, z, or X,Y,Z (default: keep with " \
           "--cameras, else auto)"  # fmt: skip
@@ -34,6 +36,7 @@ UP_HELP = "auto (by cameras and planes), keep (the world as it is), or a directi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from recon.io.presets import PROGRAMS
 
+    parser._negative_number_matcher = NEGATIVE  # argparse takes -1,0,0 and -y for options of their own otherwise, and offers no other way
     parser.add_argument("sources", nargs="+", help="photos, folders, archives or videos; or one scene: Gaussians, points, depth maps with cameras")
     parser.add_argument("-o", "--output", help="a file: glb, gltf, obj, ply, usdz, usda, usdc (default: mesh.glb); with --for a folder (out)")
     parser.add_argument("--for", dest="program", choices=[p for p, wants in PROGRAMS.items() if "mesh" in wants], help="format and axes of a program")

@@ -14,6 +14,7 @@ from recon.scene import Cameras, Images, Pointmaps, Scene
 from recon.surfaces.depth_maps import CONFIDENCE_OF_ERROR
 
 SPHERE_VIEWS, SPHERE_SIZE, SPHERE_FOV, SPHERE_DISTANCE = 40, 512, 40.0, 3.4  # distance in radii of the scene
+LEAST_GAUSSIANS = 4
 SOLID = 0.6  # alpha from which on a pixel shows a surface
 LEAST_ERROR = 0.003  # relative, of the median depth where the Gaussians are a sharp surface
 SPREAD = 0.1  # of what lies before and behind, that the median may be off
@@ -31,6 +32,8 @@ def rendered_scene(scene: Scene, *, cameras: Cameras | None = None, progress: Ca
     if scene.gaussians is None or not len(scene.gaussians):
         raise ReconError("the scene holds no Gaussians to make a mesh of")
     gaussians = scene.gaussians.to("cpu")
+    if len(gaussians) < LEAST_GAUSSIANS:
+        raise ReconError(f"the scene's {len(gaussians)} Gaussians are too few for a surface; wanted at least {LEAST_GAUSSIANS}")
     if cameras is None:
         rows = placed_rows(scene)
         cameras = scene.cameras[rows].to("cpu") if rows else sphere(scene)

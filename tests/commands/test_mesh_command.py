@@ -63,7 +63,7 @@ def test_up(ball, tmp_path, capsys):
     paths = {up: tmp_path / f"{up.strip('-')}{len(up)}.ply" for up in ("keep", "z", "-z")}
     top = {}
     for up, path in paths.items():
-        told(capsys, str(ball), "-o", str(path), *FEW, f"--up={up}")
+        told(capsys, str(ball), "-o", str(path), *FEW, "--up", up)
         mesh = recon.load(path).mesh
         assert mesh is not None and mesh.colors is None
         top[up] = mesh.vertices

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from known_shapes import icosphere, room_scene, sphere_scene  # pyright: ignore[reportMissingImports]
+from texture_scenes import around as views_around  # pyright: ignore[reportMissingImports]
+from texture_scenes import inside as views_inside
+from texture_scenes import photographed, psnr
+from texture_scenes import room as box_room
+from texture_scenes import sphere as bumpy
 
 import recon
-from recon.geometry import matrices_to_quats
+from recon.geometry import matrices_to_quats, project
 from recon.io.content import no_cameras
+from recon.meshes.cleanup import CleanUp
 from recon.meshes.depth_views import depth_views
 from recon.meshes.faces import face_areas, face_crosses
 from recon.meshes.fusion import surface
 from recon.meshes.resolution import choose_resolution
+from recon.meshes.texture import draw_mesh
 from recon.meshes.topology import boundary_edges, boundary_loops, components
-from recon.scene import Gaussians, Mesh, Scene, Tracks
+from recon.meshes.with_open3d import load_open3d
+from recon.scene import Cameras, Gaussians, Images, Mesh, Scene, Tracks
 
 pytestmark = pytest.mark.usefixtures("open3d")
 
@@ -40,6 +49,15 @@ def outward(mesh: Mesh) -> torch.Tensor:  # [F]
     """Cosine of each face's normal to the direction from the origin."""
     middle = mesh.vertices[mesh.faces].mean(1)
     return torch.nn.functional.cosine_similarity(face_crosses(mesh), middle, dim=1)
+
+
+def distances(points: np.ndarray, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:  # [n, 3] -> [n], [n, 3]
+    """Distance of points to a mesh, and the normal of its nearest face."""
+    o3d = load_open3d()
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(mesh.vertices.float().numpy()), o3d.core.Tensor(mesh.faces.numpy().astype(np.uint32)))
+    found = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
+    return np.linalg.norm(found["points"].numpy() - points, axis=1), found["primitive_normals"].numpy()
 
 
 @pytest.mark.parametrize("method", ["tsdf", "poisson"])
@@ -103,8 +121,58 @@ def test_one_view_is_a_grid_cut_at_edges():
     assert float(towards.min()) > 0 and len(boundary_loops(mesh.faces.numpy())) == 1
 
 
+def test_one_photo_of_a_step_is_cut_at_it():
+    """A square before a wall: no face leads from the one to the other, and what a mask leaves out is no surface."""
+    depth = torch.full((1, 60, 80), 4.0)
+    depth[:, 20:40, 30:50] = 3.0
+    K = torch.tensor([[[80.0, 0, 40], [0, 80, 30], [0, 0, 1]]])
+    mask = torch.ones(1, 60, 80, dtype=torch.bool)
+    mask[:, :, 70:] = False
+    cameras = Cameras(K=K, cam_to_world=torch.eye(4)[None], width=80, height=60)
+    mesh = recon.fuse(Scene(cameras=cameras, depth=depth, images=Images(rgb=torch.full((1, 60, 80, 3), 0.5), mask=mask)), texture=False)
+    z = mesh.vertices[mesh.faces][..., 2]
+    assert float((z.amax(1) - z.amin(1)).max()) < 1e-5 and set(z.flatten().round(decimals=3).tolist()) == {3.0, 4.0}
+    at = project(mesh.vertices, K[0], torch.eye(4))[0][:, 0]
+    assert 65 < float(at.max()) < 70
+    one = components(mesh.faces.numpy(), len(mesh.vertices))
+    assert one.max() == 1 and float(face_areas(mesh).sum()) == pytest.approx((70 * 60 - 22 * 22) / 80**2 * 16 + 20 * 20 / 80**2 * 9, rel=0.06)
+
+
+@pytest.mark.parametrize("how", ["photo", "pointmap", "unsure"])
+def test_what_is_masked_or_unsure_is_no_surface(how):
+    """Beside the ball each view says that something hangs there, as a sky does: left out by a mask, or too unsure to count against the others."""
+    scene = sphere_scene()
+    assert scene.depth is not None and scene.pointmaps is not None and scene.images is not None
+    sky = torch.zeros_like(scene.pointmaps.mask)
+    sky[:, :25, :40] = True
+    whole = scene.pointmaps.mask | sky
+    assert not bool((scene.pointmaps.mask & sky).any())
+    fog = replace(scene, depth=torch.where(sky, 2.5, scene.depth), pointmaps=replace(scene.pointmaps, mask=whole))
+    out = {
+        "photo": replace(fog, images=replace(fog.images, mask=~sky)), "pointmap": replace(fog, pointmaps=replace(scene.pointmaps, mask=whole & ~sky)),
+        "unsure": replace(fog, pointmaps=replace(scene.pointmaps, mask=whole, confidence=torch.where(sky, 0.5, 20.0))),
+    }  # fmt: skip
+    options = {"faces": 5000, "voxel_size": 0.06, "texture": False, "cleanup": CleanUp(least_piece=0)}
+    assert float(sphere_error(recon.fuse(fog, **options)).max()) > 0.3
+    assert float(sphere_error(recon.fuse(out[how], **options)).max()) < 0.06
+
+
+def test_an_object_and_a_room_come_back_in_their_pictures():
+    """From exact depth to a textured mesh and back to the photos; the object within half a voxel and nothing flipped."""
+    for true, cameras in ((bumpy(4, bumps=0.15), views_around(8, 160)), (box_room(), views_inside(8, 160))):
+        scene = photographed(true, cameras, wavelength=0.6)
+        voxel = choose_resolution(depth_views(scene)).voxel_size
+        mesh = recon.fuse(scene, faces=40_000)
+        off, facing = distances(mesh.vertices.double().numpy(), true)
+        assert float(off.mean()) < 0.5 * voxel
+        normals = torch.nn.functional.normalize(mesh.normals, dim=1).numpy()
+        assert float(((normals * facing).sum(1) < 0).mean()) < 1e-3
+        assert min(psnr(scene, draw_mesh(mesh, cameras))) > 27
+
+
 def test_a_closed_solid_of_an_open_surface():
     import manifold3d
+    import trimesh
 
     scene = sphere_scene()
     eyes = scene.cameras.cam_to_world[:, 1, 3]
@@ -114,6 +182,8 @@ def test_a_closed_solid_of_an_open_surface():
     assert len(boundary_edges(recon.fuse(part, **options).faces.numpy())) > 0
     mesh = recon.fuse(part, watertight=True, **options)
     assert len(boundary_edges(mesh.faces.numpy())) == 0 and len(mesh.faces) <= 8000
+    theirs = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy())
+    assert theirs.is_watertight and theirs.is_winding_consistent and theirs.volume > 0
     solid = manifold3d.Manifold(manifold3d.Mesh(mesh.vertices.numpy(), mesh.faces.int().numpy().astype("uint32")))
     assert solid.status() == manifold3d.Error.NoError and solid.volume() == pytest.approx(4.19, rel=0.06)  # a little more where it bulges
 
