@@ -47,6 +47,7 @@ def row(scene: recon.Scene, mesh: recon.Mesh, view: int) -> np.ndarray:  # -> [h
 
 def brightness(scene: recon.Scene, mesh: recon.Mesh) -> tuple[float, float]:
     """Difference of mean brightness between the mesh and the splats at the input cameras: over all of them, and in the worst view."""
+    assert scene.gaussians is not None
     good = [v for v, by in enumerate(scene.cameras.placed_by) if by != "unplaced"]
     cameras = replace(scene.cameras[good], lenses=())
     splats, drawn = recon.render(scene.gaussians, cameras, backend="cpu"), draw_mesh(mesh, cameras)

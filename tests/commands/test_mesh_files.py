@@ -18,8 +18,8 @@ from recon.meshes.texture import draw_mesh
 from recon.scene import Cameras, Gaussians, Mesh, Scene
 
 sys.path[:0] = [str(Path(__file__).parent.parent / folder) for folder in ("meshes", "io")]
-from test_oracles import complaints  # pyright: ignore[reportMissingImports]
-from texture_scenes import around  # pyright: ignore[reportMissingImports]
+from test_oracles import complaints  # noqa: E402  # pyright: ignore[reportMissingImports]
+from texture_scenes import around  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 COUNT, LENGTH = 9000, 0.5
 
@@ -71,7 +71,8 @@ def test_the_glb_is_unlit_valid_and_of_the_known_size(made):
     content = made["glb"].read_bytes()
     document = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
     assert "KHR_materials_unlit" in document["materials"][0]["extensions"] and document["extensionsUsed"] == ["KHR_materials_unlit"]
-    assert "baseColorTexture" in document["materials"][0]["pbrMetallicRoughness"] and "COLOR_0" not in document["meshes"][0]["primitives"][0]["attributes"]
+    assert "baseColorTexture" in document["materials"][0]["pbrMetallicRoughness"]
+    assert "COLOR_0" not in document["meshes"][0]["primitives"][0]["attributes"]  # it would be multiplied in
     mesh = mesh_of(made["glb"])
     assert len(mesh.faces) > 1500 and mesh.texture is not None and mesh.normals is not None
     assert float(mesh.vertices.norm(dim=1).mean()) == pytest.approx(LENGTH / 2, rel=0.02)
