@@ -70,9 +70,14 @@ def test_up(ball, tmp_path, capsys):
     assert np.allclose(top["keep"][:, 2], -top["z"][:, 1], atol=1e-5) and np.allclose(top["keep"][:, 2], top["-z"][:, 1], atol=1e-5)
 
 
-def test_for_a_program(ball, tmp_path, capsys):
-    result = told(capsys, str(ball), "--for", "blender", "-o", str(tmp_path / "b"), *FEW)
+@pytest.mark.parametrize("program", ["blender", "unity", "unreal", "threejs"])
+def test_for_a_program(ball, tmp_path, capsys, program):
+    """Importers of glTF turn its y-up metres into their own world: what was up (here +z) is +y in the file."""
+    result = told(capsys, str(ball), "--for", program, "-o", str(tmp_path / "b"), *FEW, "--up", "z")
     assert result["files"] == [str(tmp_path / "b" / "mesh.glb")]
+    as_written = recon.load(tmp_path / "b" / "mesh.glb", axes="opencv").mesh
+    kept = told(capsys, str(ball), "-o", str(tmp_path / "kept.ply"), *FEW, "--up", "keep") and recon.load(tmp_path / "kept.ply").mesh
+    assert as_written is not None and np.allclose(as_written.vertices[:, 1], kept.vertices[:, 2], atol=1e-5)
 
 
 @pytest.mark.parametrize(
