@@ -88,4 +88,9 @@ def _prepared(backend: Backend, gaussians: Gaussians, options: RenderOptions, ch
         kept = gaussians if source is None else source
         return lambda cameras, options: render_cuda(kept, cameras, options, check=check, plans=plans)
     draw = renderer_of(backend)
+    if backend == "cpu" and options.primitive == "gaussian":
+        from recon.render.cpu import Packed, render_cpu
+
+        packed = Packed(gaussians, sorted=True)
+        return lambda cameras, options: render_cpu(packed, cameras.to("cpu"), options)
     return lambda cameras, options: draw(gaussians, cameras.to(gaussians.means.device), options)
