@@ -7,6 +7,7 @@ cpu_project.py, cpu_lists.py and cpu_blend.py. The first call on a machine compi
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,15 @@ MAX_PAIRS = 2**31 - 1
 
 
 class Packed:
-    """Gaussians as the loops read them: float32 arrays, as they are given or, for many pictures, copied in an order that keeps neighbours together."""
+    """Gaussians as the loops read them: float32 arrays, as given or, for many pictures, copied so that neighbours lie together."""
 
-    def __init__(self, gaussians: Gaussians, *, sorted: bool = False) -> None:
+    def __init__(self, gaussians: Gaussians, *, morton: bool = False) -> None:
         self.gaussians, self.ranks = gaussians, np.zeros(0, np.uint32)
-        if sorted and len(gaussians):
+        if morton and len(gaussians):
             order = _morton_order(gaussians.means)
             self.gaussians = gaussians[order]
             self.ranks = torch.argsort(order).numpy().astype(np.uint32)  # the places of Gaussian 0, 1, ...: they decide between equal depths
-        self.arrays = tuple(_array(getattr(self.gaussians, name)) for name in FIELDS)
+        self.arrays: tuple[Any, ...] = tuple(_array(getattr(self.gaussians, name)) for name in FIELDS)
 
 
 def render_cpu(gaussians: Gaussians | Packed, cameras: Cameras, options: RenderOptions) -> Rendering:

@@ -47,7 +47,7 @@ def sort_by_depth(keys: np.ndarray, ranks: np.ndarray, parts: int) -> np.ndarray
 
 @njit(inline="always", error_model="numpy")
 def _columns(splats: np.ndarray, i: int, row: int, first: int, last: int) -> tuple[int, int]:
-    """Which of the tiles [first, last) of a row of tiles the ellipse of splat i touches (its leftmost and rightmost points between the row's pixels)."""
+    """Which of the tiles [first, last) of a row of tiles the ellipse of splat i touches, by its outermost points between the row's pixels."""
     x, y, la, lb, lc = splats[i, 0], splats[i, 1], splats[i, 2], splats[i, 3], splats[i, 4]
     reach = splats[i, 5] - np.float32(LOG2_MIN_ALPHA - REACH_MARGIN)
     half, edge = math.sqrt(reach) / lc, np.float32(row * TILE) - y
