@@ -7,7 +7,6 @@ cpu_project.py, cpu_lists.py and cpu_blend.py. The first call on a machine compi
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ class Packed:
             order = _morton_order(gaussians.means)
             self.gaussians = gaussians[order]
             self.ranks = torch.argsort(order).numpy().astype(np.uint32)  # the places of Gaussian 0, 1, ...: they decide between equal depths
-        self.arrays: tuple[Any, ...] = tuple(_array(getattr(self.gaussians, name)) for name in FIELDS)
+        self.arrays: tuple[np.ndarray, ...] = tuple(_array(getattr(self.gaussians, name)) for name in FIELDS)
 
 
 def render_cpu(gaussians: Gaussians | Packed, cameras: Cameras, options: RenderOptions) -> Rendering:
@@ -55,8 +54,9 @@ def render_cpu(gaussians: Gaussians | Packed, cameras: Cameras, options: RenderO
             shape, values, boxes = _surfel_arrays(splats, columns, rows, project.TILE)
             order = np.arange(len(splats), dtype=np.uint32)
         else:
+            means, quats, scales, opacities, sh = packed.arrays
             shape, values, boxes, depth_key = project.project(
-                *packed.arrays, _array(cameras.K[c]), _array(cameras.cam_to_world[c]), width, height, options.antialiased,
+                means, quats, scales, opacities, sh, _array(cameras.K[c]), _array(cameras.cam_to_world[c]), width, height, options.antialiased,
                 np.float32(options.near), np.float32(options.far), np.float32(options.radius_clip), extras,
             )  # fmt: skip
             order = lists.sort_by_depth(depth_key, packed.ranks, threads)
