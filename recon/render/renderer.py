@@ -22,7 +22,8 @@ class Renderer:
     """Draws one scene again and again: `Renderer(gaussians, width=640, height=480).render(cameras)`, with the options of `recon.render`.
 
     The Gaussians are looked at once, here, and are to stay as they are. On CUDA they are packed (`recon.render.packed`: colours as half floats,
-    where these can hold them; the picture stays within 50 dB), so that the Gaussians themselves may go; the other backends draw them as they are.
+    where these can hold them; the picture stays within 50 dB), so that the Gaussians themselves may go; "cpu" copies them in an order that keeps
+    neighbours together (surfels not), with the very pictures of `recon.render`; the other backends draw them as they are.
     No gradients. Raises ReconError as `recon.render` does. What it holds on a GPU goes when the object does.
     """
 
@@ -88,4 +89,9 @@ def _prepared(backend: Backend, gaussians: Gaussians, options: RenderOptions, ch
         kept = gaussians if source is None else source
         return lambda cameras, options: render_cuda(kept, cameras, options, check=check, plans=plans)
     draw = renderer_of(backend)
+    if backend == "cpu" and options.primitive == "gaussian":
+        from recon.render.cpu import Packed, render_cpu
+
+        packed = Packed(gaussians, morton=True)
+        return lambda cameras, options: render_cpu(packed, cameras.to("cpu"), options)
     return lambda cameras, options: draw(gaussians, cameras.to(gaussians.means.device), options)
