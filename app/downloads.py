@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.app.keeping import kept, kept_mesh
+from recon.app.keeping import MAKING, kept, kept_mesh
 from recon.app.limits import Refused, nameless
 from recon.app.meshing import can_mesh, make_mesh
 
@@ -63,7 +63,7 @@ OFFERS = {
     "points": Offer(title="Points (PLY)", opens_in="MeshLab, CloudCompare", needs="pointmaps", format="points.ply", a_point=19),
     "depth": Offer(title="Depth maps (16-bit PNG)", opens_in="image programs; the unit is in depth.json", needs="depth", format="depth_png",
                    a_pixel=2.6),
-    "page": Offer(title="A page to share", opens_in="any browser, without a network: unzip, then open index.html", page=True, a_splat=14, a_pixel=5,
+    "page": Offer(title="A page to share", opens_in="any browser, offline: unzip, open index.html", page=True, a_splat=14, a_pixel=5,
                   a_base=2.6e6),
     "orbit": Offer(title="Video, once around", opens_in="any video player; takes a while", path="orbit", a_splat=12),
     "wobble": Offer(title="Video, a small circle at the first photo", opens_in="any video player; takes a while", path="wobble", a_splat=12),
@@ -121,8 +121,8 @@ def make(folder: Path, key: str, scale: float | None, *, tell: Tell) -> Path:
     if not offer.mesh and getattr(scene, offer.needs) is None:
         raise Refused(f"this result has no {offer.needs}, which {offer.title} needs")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with told_warnings() as notes, tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as place:
-        files = _written(scene, offer, Path(place), tell)
+    with told_warnings() as notes, tempfile.TemporaryDirectory(dir=folder, prefix=MAKING) as place:
+        files = _written(scene, offer, folder, scale, Path(place), tell)
         whole = _zipped(files, Path(place)) if len(files) > 1 or files[0].parent != Path(place) else files[0]
         final = target.with_name(target.name + whole.suffix)
         final.with_suffix(NOTES).write_text("\n".join(map(nameless, notes)), encoding="utf-8")
@@ -131,7 +131,7 @@ def make(folder: Path, key: str, scale: float | None, *, tell: Tell) -> Path:
     return final
 
 
-def _written(scene: Scene, offer: Offer, place: Path, tell: Tell) -> list[Path]:
+def _written(scene: Scene, offer: Offer, folder: Path, scale: float | None, place: Path, tell: Tell) -> list[Path]:
     import recon
     from recon import io
 
@@ -139,9 +139,10 @@ def _written(scene: Scene, offer: Offer, place: Path, tell: Tell) -> list[Path]:
     if offer.program:
         io.save_for(scene, place, offer.program)
     elif offer.page:
+        from recon.app.meshing import with_view_mesh
         from recon.app.offline import write_offline
 
-        write_offline(scene, place / "recon", title="recon")
+        write_offline(with_view_mesh(scene, folder, scale), place / "recon", title="recon")
     elif offer.path:
         return [_video(scene, offer.path, place / "video.mp4", tell)]
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,23 @@ def choose(page: Any, files: list[Path]) -> None:
 
 
 def wait_for_words(page: Any, text: str) -> None:
-    page.wait_for_function("(text) => document.querySelector('#recon-words').innerText.includes(text)", arg=text)
+    page.wait_for_function("(text) => document.querySelector('#recon-words').innerText.includes(text)", arg=text, timeout=180_000)
+
+
+def stop_what_is_made(server: Any, button: Any) -> None:
+    """Presses Stop once the server is at it; it ends within a second."""
+    until(lambda: server.jobs.stops._events)
+    begin = time.monotonic()
+    button.click()
+    until(lambda: not server.jobs.stops._events)
+    assert time.monotonic() - begin < 1.5  # with the click of a busy browser
+
+
+def until(true: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def upright(drawn: np.ndarray, photo: Path) -> None:
@@ -71,9 +88,17 @@ def test_photos_to_picture_to_files(real, open_page, sample_photos, tmp_path):
     assert (np.abs(picture(page) - drawn).max(2) > 12).mean() > 0.02 and not asked
 
     page.evaluate("reconViewer.set({ confidence: 0 })")
-    page.get_by_role("radio", name="Mesh").click()  # made now
+    page.get_by_role("radio", name="Mesh").click()  # made now, or not at all
+    stop_what_is_made(real, page.locator(".recon-note").get_by_role("button", name="Stop"))
+    page.wait_for_function("reconViewer.state.values.mode === 'splats' && document.querySelector('.recon-note').hidden")
+    orbit = page.locator("[data-key=orbit]")
+    orbit.click()
+    stop_what_is_made(real, orbit)
+    page.wait_for_function("(() => { const e = document.querySelector('[data-key=orbit]'); return e.textContent === 'Download' && "
+                           "e.parentElement.querySelector('.page-size').innerText.startsWith('about'); })()")  # fmt: skip
+    page.get_by_role("radio", name="Mesh").click()
     page.get_by_text("The mesh is on its way").wait_for()
-    page.wait_for_function("reconViewer.scene.mesh.entity?.enabled")
+    page.wait_for_function("reconViewer.scene.mesh.entity?.enabled", timeout=180_000)
     upright(picture(page), sample_photos[0])
 
     with page.expect_download() as waiting:
@@ -94,6 +119,7 @@ def test_photos_to_picture_to_files(real, open_page, sample_photos, tmp_path):
     page.get_by_role("tab", name="Reproduce").click()
     page.locator("pre[data-kind=shell]").wait_for()
     assert page.locator("pre[data-kind=shell]").inner_text().startswith("recon run aloe_left.jpg aloe_right.jpg -o out")
+    assert page.locator("pre[data-kind=mesh_shell]").inner_text().startswith("recon mesh aloe_left.jpg aloe_right.jpg -o mesh.glb")
     page.get_by_role("tab", name="Take it home").click()
     page.get_by_role("button", name="Delete now").click()
     page.get_by_text("Deleted.").wait_for()
