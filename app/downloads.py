@@ -45,7 +45,7 @@ class Offer:
 
 
 OFFERS = {
-    "blender": Offer(title="Blender", opens_in="Import: glTF and PLY; Gaussians with an add-on", program="blender", a_splat=55, a_point=15),
+    "blender": Offer(title="Blender", opens_in="Blender: import glTF and PLY; Gaussians with an add-on", program="blender", a_splat=55, a_point=15),
     "unity": Offer(title="Unity", opens_in="Unity with a package for Gaussian splatting", program="unity", a_splat=61, a_point=15),
     "unreal": Offer(title="Unreal Engine", opens_in="Unreal with a plug-in for Gaussian splatting", program="unreal", a_splat=58, a_point=15),
     "supersplat": Offer(title="SuperSplat", opens_in="superspl.at/editor and PlayCanvas: drop the files onto the page", program="supersplat",
@@ -57,7 +57,7 @@ OFFERS = {
     "glb": Offer(title="Points for any 3D viewer (GLB)", opens_in="3D viewers of Windows, macOS and phones, PowerPoint", format="glb", a_point=28),
     "mesh": Offer(title="Mesh with texture (GLB)", opens_in="Blender, Unity, Unreal, PowerPoint, 3D viewers; takes a while", needs="depth",
                   format="glb", mesh=True, a_pixel=5, a_base=4e6, at_most=12e6),
-    "usdz": Offer(title="Mesh for iPhone and iPad (USDZ)", opens_in="Quick Look: look at it in your room; takes a while", needs="depth",
+    "usdz": Offer(title="Mesh for iPhone and iPad (USDZ)", opens_in="Quick Look, in your own room; takes a while", needs="depth",
                   format="usdz", mesh=True, a_pixel=5, a_base=4e6, at_most=12e6),
     "ply": Offer(title="Gaussians (PLY)", opens_in="every viewer of Gaussian splats", format="ply", a_splat=68),
     "points": Offer(title="Points (PLY)", opens_in="MeshLab, CloudCompare", needs="pointmaps", format="points.ply", a_point=19),

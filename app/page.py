@@ -85,7 +85,7 @@ def build(jobs: Jobs, choices: Choices) -> gr.Blocks:
         with gr.Row(elem_id="recon-main"):
             with gr.Column(scale=1, min_width=280, elem_id="recon-side"):
                 photos = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Photos, a video or a zip", height=130, elem_id="recon-photos")
-                before = panel("before", min_height=168)
+                before = panel("before")
                 with gr.Row(elem_id="recon-buttons"):
                     run = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="recon-run", min_width=120)
                     halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="recon-stop", min_width=80)

@@ -187,6 +187,21 @@ def test_thumbnails_remove_and_reorder(played, open_page, root, sample_photos):
     page.get_by_text("2 photos: about").wait_for()
 
 
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_the_button_stays_where_it_is(played, open_page, sample_photos, size):
+    """From the empty page to a result, at every frame between: nobody presses what has just jumped away."""
+    page = open_page(played, size)
+    page.evaluate("""() => { window.tops = new Set(); const look = () => {
+        window.tops.add(Math.round(document.querySelector('#recon-run').getBoundingClientRect().top + scrollY)); requestAnimationFrame(look); }; look(); }""")
+    choose(page, sample_photos)
+    page.get_by_text("2 photos: about").wait_for()
+    page.wait_for_selector("#recon-run:not([disabled])")
+    page.locator("#recon-run").click()
+    wait_for_words(page, "2 photos")
+    tops = page.evaluate("[...window.tops]")
+    assert max(tops) - min(tops) <= 2, tops
+
+
 def test_the_work_cannot_begin_during_an_upload(played, open_page, root, sample_photos):
     page = open_page(played)
     choose(page, sample_photos)
@@ -206,7 +221,7 @@ def test_stop_leave_and_other_visitors(start, open_page):
     server = start(seconds=20.0)
     first, second = open_page(server), open_page(server)
     first.get_by_role("button", name="Try the example").click()
-    first.wait_for_function("document.querySelector('#recon-words').innerText.includes('depth')")
+    first.wait_for_function("/depth · about [0-9]+ s left/.test(document.querySelector('#recon-words').innerText)")
     begin = time.monotonic()
     first.locator("#recon-stop").click()
     wait_for_words(first, "Stopped.")
