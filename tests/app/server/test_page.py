@@ -192,7 +192,9 @@ def test_the_button_stays_where_it_is(played, open_page, sample_photos, size):
     """From the empty page to a result, at every frame between: nobody presses what has just jumped away."""
     page = open_page(played, size)
     page.evaluate("""() => { window.tops = new Set(); const look = () => {
-        window.tops.add(Math.round(document.querySelector('#recon-run').getBoundingClientRect().top + scrollY)); requestAnimationFrame(look); }; look(); }""")
+        window.tops.add(Math.round(document.querySelector('#recon-run').getBoundingClientRect().top + scrollY));
+        requestAnimationFrame(look);
+    }; look(); }""")
     choose(page, sample_photos)
     page.get_by_text("2 photos: about").wait_for()
     page.wait_for_selector("#recon-run:not([disabled])")
