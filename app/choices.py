@@ -45,5 +45,6 @@ def choices_of(weights: Sequence[str]) -> Choices:
         models[name] = Path(path).resolve()
     licence = lambda name: "" if table[name]["commercial"] else ", no commercial use"
     names = [(f"{PLAIN.get(name, table[name]['summary'])}{licence(name)}", name) for name in models]
-    licences = "Licences of the weights: " + "; ".join(f"{name}: {table[name]['licence']}" for name in models) + "."
+    terms = lambda name: str(table[name]["licence"]).replace("as this project", "Apache-2.0 as recon itself")
+    licences = "Licences of the weights: " + "; ".join(f"{name}: {terms(name)}" for name in models) + "."
     return Choices(models=models, names=names, licences=licences)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon.app.keeping import kept, kept_mesh
+from recon.app.keeping import MAKING, kept, kept_mesh
 from recon.app.limits import Refused, nameless
 from recon.app.meshing import can_mesh, make_mesh
 
@@ -45,7 +45,7 @@ class Offer:
 
 
 OFFERS = {
-    "blender": Offer(title="Blender", opens_in="Import: glTF and PLY; Gaussians with an add-on", program="blender", a_splat=55, a_point=15),
+    "blender": Offer(title="Blender", opens_in="Blender: import glTF and PLY; Gaussians with an add-on", program="blender", a_splat=55, a_point=15),
     "unity": Offer(title="Unity", opens_in="Unity with a package for Gaussian splatting", program="unity", a_splat=61, a_point=15),
     "unreal": Offer(title="Unreal Engine", opens_in="Unreal with a plug-in for Gaussian splatting", program="unreal", a_splat=58, a_point=15),
     "supersplat": Offer(title="SuperSplat", opens_in="superspl.at/editor and PlayCanvas: drop the files onto the page", program="supersplat",
@@ -57,13 +57,13 @@ OFFERS = {
     "glb": Offer(title="Points for any 3D viewer (GLB)", opens_in="3D viewers of Windows, macOS and phones, PowerPoint", format="glb", a_point=28),
     "mesh": Offer(title="Mesh with texture (GLB)", opens_in="Blender, Unity, Unreal, PowerPoint, 3D viewers; takes a while", needs="depth",
                   format="glb", mesh=True, a_pixel=5, a_base=4e6, at_most=12e6),
-    "usdz": Offer(title="Mesh for iPhone and iPad (USDZ)", opens_in="Quick Look: look at it in your room; takes a while", needs="depth",
+    "usdz": Offer(title="Mesh for iPhone and iPad (USDZ)", opens_in="Quick Look, in your own room; takes a while", needs="depth",
                   format="usdz", mesh=True, a_pixel=5, a_base=4e6, at_most=12e6),
     "ply": Offer(title="Gaussians (PLY)", opens_in="every viewer of Gaussian splats", format="ply", a_splat=68),
     "points": Offer(title="Points (PLY)", opens_in="MeshLab, CloudCompare", needs="pointmaps", format="points.ply", a_point=19),
     "depth": Offer(title="Depth maps (16-bit PNG)", opens_in="image programs; the unit is in depth.json", needs="depth", format="depth_png",
                    a_pixel=2.6),
-    "page": Offer(title="A page to share", opens_in="any browser, without a network: unzip, then open index.html", page=True, a_splat=14, a_pixel=5,
+    "page": Offer(title="A page to share", opens_in="any browser, offline: unzip, open index.html", page=True, a_splat=14, a_pixel=5,
                   a_base=2.6e6),
     "orbit": Offer(title="Video, once around", opens_in="any video player; takes a while", path="orbit", a_splat=12),
     "wobble": Offer(title="Video, a small circle at the first photo", opens_in="any video player; takes a while", path="wobble", a_splat=12),
@@ -121,8 +121,8 @@ def make(folder: Path, key: str, scale: float | None, *, tell: Tell) -> Path:
     if not offer.mesh and getattr(scene, offer.needs) is None:
         raise Refused(f"this result has no {offer.needs}, which {offer.title} needs")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with told_warnings() as notes, tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as place:
-        files = _written(scene, offer, Path(place), tell)
+    with told_warnings() as notes, tempfile.TemporaryDirectory(dir=folder, prefix=MAKING) as place:
+        files = _written(scene, offer, folder, scale, Path(place), tell)
         whole = _zipped(files, Path(place)) if len(files) > 1 or files[0].parent != Path(place) else files[0]
         final = target.with_name(target.name + whole.suffix)
         final.with_suffix(NOTES).write_text("\n".join(map(nameless, notes)), encoding="utf-8")
@@ -131,7 +131,7 @@ def make(folder: Path, key: str, scale: float | None, *, tell: Tell) -> Path:
     return final
 
 
-def _written(scene: Scene, offer: Offer, place: Path, tell: Tell) -> list[Path]:
+def _written(scene: Scene, offer: Offer, folder: Path, scale: float | None, place: Path, tell: Tell) -> list[Path]:
     import recon
     from recon import io
 
@@ -139,9 +139,10 @@ def _written(scene: Scene, offer: Offer, place: Path, tell: Tell) -> list[Path]:
     if offer.program:
         io.save_for(scene, place, offer.program)
     elif offer.page:
+        from recon.app.meshing import with_view_mesh
         from recon.app.offline import write_offline
 
-        write_offline(scene, place / "recon", title="recon")
+        write_offline(with_view_mesh(scene, folder, scale), place / "recon", title="recon")
     elif offer.path:
         return [_video(scene, offer.path, place / "video.mp4", tell)]
     else:

@@ -13,7 +13,9 @@ from starlette.requests import ClientDisconnect
 from recon.app.home import Home
 from recon.app.limits import Limits
 
-HIDDEN = tuple(f"{prefix}/{name}" for prefix in ("", "/gradio_api") for name in ("file=", "file/", "proxy=", "stream/", "deep_link"))
+UNUSED = ("dev/", "vibe-", "undo-vibe", "component_server", "custom_component", "process_recording", "monitoring")  # of Gradio: no part of our page
+SERVING = ("file=", "file/", "proxy=", "stream/", "deep_link")
+HIDDEN = tuple(f"{prefix}/{name}" for prefix in ("", "/gradio_api") for name in (*SERVING, *UNUSED))
 UPLOADS, LOGINS = ("/gradio_api/upload", "/upload"), ("/login", "/login/")
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"SAMEORIGIN"))
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")

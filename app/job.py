@@ -73,9 +73,18 @@ def python_lines(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shell_line(job: Job) -> str:
-    """The command that gives this very result, run beside the photos."""
-    words = ["recon", "run", *(_word(p.name) for p in job.photos), "-o", "out", "--model", job.model]
+def mesh_lines(job: Job) -> str:
+    """The program, to a mesh as the page's download."""
+    scene = python_lines(job).partition("recon.save(")[0]
+    imports = "import recon\nfrom recon.meshes.upright import find_up, mesh_alone\n"
+    save = 'recon.save(mesh_alone(scene, mesh, find_up(scene, mesh)), "mesh.glb")'
+    return scene.replace("import recon\n", imports, 1) + f"mesh = recon.fuse(scene)\n{save}\n"
+
+
+def shell_line(job: Job, *, mesh: bool = False) -> str:
+    """The command that gives this very result, or its mesh, run beside the photos."""
+    command, target = ("mesh", "mesh.glb") if mesh else ("run", "out")
+    words = ["recon", command, *(_word(p.name) for p in job.photos), "-o", target, "--model", job.model]
     if job.weights:
         words += ["--weights", job.weights.name]
     if job.focal:
@@ -86,6 +95,8 @@ def shell_line(job: Job) -> str:
         words += ["--masks", _word(job.masks.name)]
     if job.has_video:
         words += ["--frames", str(job.frames)]
+    if mesh and job.cameras:
+        words += ["--up", "auto"]  # with known cameras the command would keep their world
     return shlex.join([*words, "--resolution", str(job.resolution), "--seed", str(SEED)])
 
 

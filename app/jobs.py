@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ from typing import Any
 from recon.app import knowledge, uploads
 from recon.app.home import Home
 from recon.app.job import FRAMES, MODEL, RESOLUTION, Job
+from recon.app.keeping import MAKING
 from recon.app.limits import Limits, Refused
 from recon.app.line import Line
 from recon.app.look import work_of
 from recon.app.scenes import Entry, SceneStore
-from recon.app.worker import Worker
+from recon.app.stops import Stops
+from recon.app.worker import Stopped, Worker
 
 LOOK_S, MAKE_S = 60.0, 600.0  # the longest that a look and a download may take
 Tell = Callable[[str, float], None]
@@ -43,8 +44,9 @@ class Jobs:
     def __init__(self, home: Home, limits: Limits, models: dict[str, Path | None] | None = None) -> None:
         self.home, self.limits, self.models = home, limits, models or {MODEL: None}
         self.store, self.line = SceneStore(home.scenes, limits), Line(limits)
-        self.worker, self.helper = Worker("work"), Worker("help")  # the helper looks at photos and makes downloads meanwhile
-        self._lock, self._stops = threading.Lock(), dict[str, set[threading.Event]]()
+        # looks at photos and downloads go on meanwhile, and nobody's look waits for somebody's mesh
+        self.worker, self.looker, self.maker = Worker("work"), Worker("look"), Worker("make")
+        self.stops = Stops()
         self._usual = 10.0  # seconds of a job, for those who wait
 
     def run(self, asked: Asked, *, user: str, session: str, tell: Tell) -> tuple[str, str]:
@@ -52,9 +54,9 @@ class Jobs:
 
         Raises Refused for what is not taken, Stopped when the session's `stop` was called.
         """
-        with self._stoppable(session) as stop, self.store.making(session) as entry:
+        with self.stops.holding(session) as stop, self.store.making(session) as entry:
             tell("checking the photos", 0.0)
-            count = self.helper.run("recon.app.uploads:count_photos", list(asked.photos), self.limits, asked.frames, stop=stop, limit_s=LOOK_S)
+            count = self.looker.run("recon.app.uploads:count_photos", list(asked.photos), self.limits, asked.frames, stop=stop, limit_s=LOOK_S)
             job = self._job(asked, entry)
             with self.line.turn(user, stop, lambda before, waiting: tell(self._waiting(before), 0.0)):
                 began = time.monotonic()
@@ -82,29 +84,44 @@ class Jobs:
     def _waiting(self, before: int) -> str:
         return f"waiting: {before} job{'s' if before != 1 else ''} before yours · about {max(1.0, before) * self._usual:.0f} s"
 
-    def look(self, photos: Sequence[str], *, resolution: int, frames: int) -> dict[str, Any]:
-        """Thumbnails, faults and plan of uploaded photos (see recon.app.look). Raises Refused."""
-        return self.helper.run("recon.app.look:look", list(photos), int(resolution), int(frames), self.limits, limit_s=LOOK_S)
+    def look(self, photos: Sequence[str], *, session: str, resolution: int, frames: int) -> dict[str, Any]:
+        """Thumbnails, faults and plan of uploaded photos (see recon.app.look). Raises Refused, Stopped when the session has left."""
+        with self.stops.holding(session) as stop:
+            return self.looker.run("recon.app.look:look", list(photos), int(resolution), int(frames), self.limits, stop=stop, limit_s=LOOK_S)
 
     def download(self, entry: Entry, key: str) -> Path:
-        """The file of one offer, made now if it was not yet. Raises Refused."""
+        """The file of one offer, made now if it was not yet. Raises Refused, Stopped."""
         from recon.app.downloads import made
 
-        with entry.lock:
-            return made(entry.folder, key, entry.scale) or self.helper.run(
-                "recon.app.downloads:make", entry.folder, key, entry.scale, limit_s=MAKE_S
-            )
+        return self._made(entry, lambda: made(entry.folder, key, entry.scale), "recon.app.downloads:make", key, entry.scale)
 
     def mesh(self, entry: Entry) -> None:
-        """Makes the view's mesh, if it was not yet. Raises Refused."""
-        with entry.lock:
-            self.helper.run("recon.app.meshing:make_mesh", entry.folder, limit_s=MAKE_S)
+        """Makes the view's mesh, if it was not yet. Raises Refused, Stopped."""
+        self._made(entry, lambda: None, "recon.app.meshing:make_mesh")
+
+    def _made(self, entry: Entry, there: Callable[[], Path | None], function: str, *args: Any) -> Any:
+        """What is there, or what the function makes of a result, one at a time of each; a stop ends it, and leaves nothing half-made."""
+        with self.stops.holding(entry.owner, entry.token) as stop:
+            while not entry.lock.acquire(timeout=0.1):
+                if stop.is_set():
+                    raise Stopped
+            try:
+                if stop.is_set():
+                    raise Stopped
+                return there() or self.maker.run(function, entry.folder, *args, stop=stop, limit_s=MAKE_S)
+            finally:
+                for half in entry.folder.glob(f"{MAKING}*"):  # of a process that was ended
+                    shutil.rmtree(half, ignore_errors=True)
+                entry.lock.release()
+
+    def delete(self, token: str) -> bool:
+        """Takes a result away at once, whatever is being made of it; whether there was one."""
+        self.stops.stop(token)
+        return self.store.delete(token)
 
     def stop(self, session: str) -> None:
-        """Ends what the session has waiting or at work."""
-        with self._lock:
-            for event in self._stops.get(session, ()):
-                event.set()
+        """Ends what the session has waiting, at work or in the making."""
+        self.stops.stop(session)
 
     def left(self, session: str) -> None:
         """The session's page was closed: its work is nobody's."""
@@ -113,28 +130,17 @@ class Jobs:
 
     def sweep(self) -> None:
         """Removes what is over its time; called every few seconds."""
-        self.store.sweep()
+        for token in self.store.over():
+            self.delete(token)
         self.home.drop_stale_uploads(self.limits.stale_upload_s)
         self.home.drop_old_uploads(self.limits.lifetime_s)
 
     def close(self) -> None:
         """Ends the processes and removes everything."""
         self.worker.close()
-        self.helper.close()
+        self.looker.close()
+        self.maker.close()
         self.home.close()
-
-    @contextlib.contextmanager
-    def _stoppable(self, session: str) -> Iterator[threading.Event]:
-        event = threading.Event()
-        with self._lock:
-            self._stops.setdefault(session, set()).add(event)
-        try:
-            yield event
-        finally:
-            with self._lock:
-                self._stops[session].discard(event)
-                if not self._stops[session]:
-                    del self._stops[session]
 
 
 def seconds_left(spent: float, share: float, expected: float) -> float:

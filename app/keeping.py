@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from recon.scene import Scene
 
 SCENE, MESH, FILES, ABOUT, VIEW = "scene.npz", "mesh.npz", "files.json", "about.json", "view"
+MAKING = ".making-"  # folders of files that are being made
 
 
 def keep(scene: Scene, folder: Path) -> None:

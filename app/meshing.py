@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon.app.keeping import MESH, VIEW, kept
+from recon.app.keeping import MAKING, MESH, VIEW, in_metres, kept
 
 if TYPE_CHECKING:
     from recon.scene import Scene
@@ -37,8 +37,19 @@ def make_mesh(folder: Path, *, tell: Tell) -> None:
         return
     scene = kept(folder)
     mesh = fuse(scene, progress=lambda text, share: tell(f"mesh: {text}", share))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as place:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=MAKING) as place:
         recon.save(mesh_alone(scene, mesh, find_up(scene, mesh)), Path(place) / MESH)
         view_pack.write_mesh(replace(scene, mesh=mesh), Path(place))
         os.replace(Path(place) / MESH, folder / MESH)
         os.replace(Path(place) / view_pack.MESH, view)
+    for old in folder.glob("files/*/recon-page.*"):  # pages to share without the mesh
+        old.unlink()
+
+
+def with_view_mesh(scene: Scene, folder: Path, scale: float | None) -> Scene:
+    """The scene with the mesh that `make_mesh` put beside its view, in the scene's world; as it is where there is none."""
+    import recon
+    from recon.app import view_pack
+
+    path = folder / VIEW / view_pack.MESH
+    return replace(scene, mesh=in_metres(recon.load(path), scale).mesh) if path.is_file() else scene

@@ -61,12 +61,14 @@ def build(jobs: Jobs, choices: Choices) -> gr.Blocks:
             return gr.skip(), "Stopped."
         return f"/recon/scene/{token}/", words
 
-    def look(photos: list[str] | None, resolution: int, frames: int) -> tuple[str, Any]:
+    def look(photos: list[str] | None, resolution: int, frames: int, request: gr.Request) -> tuple[Any, Any]:
         """The thumbnails and lines before the work, and whether it can begin."""
         if not photos:
             return "", gr.update(interactive=False)
         try:
-            seen = jobs.look(photos, resolution=resolution, frames=frames)
+            seen = jobs.look(photos, session=request.session_hash or "none", resolution=resolution, frames=frames)
+        except Stopped:
+            return gr.skip(), gr.skip()
         except Refused as error:
             seen = {"photos": [], "lines": [{"kind": "error", "text": str(error)}]}
         return json.dumps(seen), gr.update(interactive=not any(line["kind"] == "error" for line in seen["lines"]))
@@ -83,7 +85,7 @@ def build(jobs: Jobs, choices: Choices) -> gr.Blocks:
         with gr.Row(elem_id="recon-main"):
             with gr.Column(scale=1, min_width=280, elem_id="recon-side"):
                 photos = gr.File(file_count="multiple", file_types=FILE_TYPES, label="Photos, a video or a zip", height=130, elem_id="recon-photos")
-                before = panel("before", min_height=168)
+                before = panel("before")
                 with gr.Row(elem_id="recon-buttons"):
                     run = gr.Button("Reconstruct", variant="primary", interactive=False, elem_id="recon-run", min_width=120)
                     halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="recon-stop", min_width=80)

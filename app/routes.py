@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,8 +19,10 @@ from fastapi.staticfiles import StaticFiles
 from recon.app.downloads import OFFERS, notes_of
 from recon.app.jobs import Jobs
 from recon.app.keeping import ABOUT, VIEW
+from recon.app.keeping import MESH as KEPT_MESH
 from recon.app.limits import Refused
 from recon.app.scenes import Entry
+from recon.app.worker import Stopped
 
 STATIC = Path(__file__).parent / "static"
 HEAD, MESH = "view.json", "mesh.glb"  # of view_pack, which needs torch
@@ -27,6 +30,7 @@ TYPES = {".json": "application/json", ".bin": "application/octet-stream", ".glb"
 NAMES = re.compile(r"view\.json|view\.bin|mesh\.glb|(photos|depth|confidence|normals)/[0-9]{2,4}\.(jpg|png)")  # all that is served of a result
 PRIVATE = {"Cache-Control": "private, max-age=3600", "Cross-Origin-Resource-Policy": "same-origin"}
 FRESH = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
+STOPPED, WHY = "stopped", "X-Recon-Why"  # HEAD is answered without a body
 MOST_BODY = 1000  # bytes of what a page may send us
 
 
@@ -44,16 +48,15 @@ def add_routes(app: FastAPI, jobs: Jobs) -> None:
         entry = entry_of(request, token)
         content = json.loads((entry.folder / ABOUT).read_text(encoding="utf-8"))
         lifetime = {"metres_per_unit": entry.scale, "seconds_left": round(entry.ends - time.monotonic())}
+        lifetime |= {"mesh_made": (entry.folder / KEPT_MESH).is_file()}
         return JSONResponse({**content, **lifetime}, headers=FRESH)
 
     def download(request: Request, token: str, key: str) -> Response:
         entry = entry_of(request, token)
         if key not in OFFERS:
             raise HTTPException(404)
-        try:
+        with told_as_409():
             path = jobs.download(entry, key)
-        except Refused as error:
-            raise HTTPException(409, str(error)) from error
         headers = {**FRESH, "X-Recon-Notes": quote(notes_of(path))}
         return FileResponse(path, media_type="application/octet-stream", filename=path.name, headers=headers)
 
@@ -61,10 +64,8 @@ def add_routes(app: FastAPI, jobs: Jobs) -> None:
         entry = entry_of(request, token)
         path = entry.folder / VIEW / name
         if name == MESH and not path.is_file() and json.loads((entry.folder / VIEW / HEAD).read_text(encoding="utf-8")).get("mesh"):
-            try:
+            with told_as_409():
                 jobs.mesh(entry)
-            except Refused as error:
-                raise HTTPException(409, str(error)) from error
         if not NAMES.fullmatch(name) or not path.is_file():
             raise HTTPException(404)
         return FileResponse(path, media_type=TYPES[path.suffix], headers=PRIVATE)
@@ -74,9 +75,12 @@ def add_routes(app: FastAPI, jobs: Jobs) -> None:
         entry.scale = factor_of(await body_of(request))
         return JSONResponse({"metres_per_unit": entry.scale}, headers=FRESH)
 
+    def stop(request: Request, token: str) -> Response:
+        jobs.stops.stop(entry_of(request, token).token)
+        return Response(status_code=204)
+
     def delete(request: Request, token: str) -> Response:
-        entry = entry_of(request, token)
-        jobs.store.delete(entry.token)
+        jobs.delete(entry_of(request, token).token)
         return Response(status_code=204)
 
     app.mount("/recon/static", StaticFiles(directory=STATIC), name="recon-static")
@@ -84,8 +88,20 @@ def add_routes(app: FastAPI, jobs: Jobs) -> None:
     app.add_api_route("/recon/scene/{token}/about.json", about, methods=["GET"], **options)
     app.add_api_route("/recon/scene/{token}/download/{key}", download, methods=["GET", "HEAD"], **options)
     app.add_api_route("/recon/scene/{token}/scale", scale, methods=["POST"], **options)
+    app.add_api_route("/recon/scene/{token}/stop", stop, methods=["POST"], **options)
     app.add_api_route("/recon/scene/{token}", delete, methods=["DELETE"], **options)
     app.add_api_route("/recon/scene/{token}/{name:path}", view_file, methods=["GET", "HEAD"], **options)
+
+
+@contextlib.contextmanager
+def told_as_409() -> Iterator[None]:
+    """Tells in one line why a file was not made."""
+    try:
+        yield
+    except Refused as error:
+        raise HTTPException(409, str(error), {WHY: quote(str(error))}) from error
+    except Stopped as error:
+        raise HTTPException(409, STOPPED, {WHY: STOPPED}) from error
 
 
 async def body_of(request: Request) -> Any:

@@ -81,13 +81,11 @@ class SceneStore:
                 if entry.owner == owner:
                     entry.ends = min(entry.ends, end)
 
-    def sweep(self) -> None:
-        """Removes what is over its time."""
+    def over(self) -> list[str]:
+        """The tokens of those that are over their time."""
         now = time.monotonic()
         with self._lock:
-            over = [token for token, entry in self._entries.items() if entry.ends <= now]
-        for token in over:
-            self.delete(token)
+            return [token for token, entry in self._entries.items() if entry.ends <= now]
 
     def __len__(self) -> int:
         with self._lock:

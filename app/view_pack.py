@@ -16,7 +16,7 @@ import torch
 
 from recon.app.view_pictures import view_pictures
 from recon.app.view_splats import pack, splats_of
-from recon.app.view_words import view_words
+from recon.app.words import view_words
 from recon.io.files import whole_folder
 from recon.io.guard import LIST, Guard
 from recon.scene import Scene
@@ -74,7 +74,7 @@ def view_head(scene: Scene, report: Mapping[str, Any]) -> dict[str, Any]:
             "name": str(names[v]), "width": _photo_size(camera, "width"), "height": _photo_size(camera, "height"),
             "K": camera.K[0].tolist() if placed else None, "cam_to_world": camera.cam_to_world[0].tolist() if placed else None,
             "placed_by": placed_by, "confidence": confidence, "distance": _distance(scene, v, around.center) if placed else None,
-            "words": view_words(str(names[v]), placed_by, confidence, agreement[v], head["warnings"]),
+            "words": view_words(str(names[v]), placed_by, confidence, agreement[v], head["warnings"], alone=len(scene) == 1),
         })  # fmt: skip
     return head
 

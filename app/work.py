@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon.app.downloads import offers
-from recon.app.job import SEED, Job, python_lines, shell_line
+from recon.app.job import SEED, Job, mesh_lines, python_lines, shell_line
 from recon.app.keeping import ABOUT, VIEW, keep
 from recon.app.limits import nameless
 from recon.app.meshing import can_mesh
@@ -49,7 +49,9 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
         keep(scene, folder)
     about = {
         "headline": headline(record), "photos": photo_words(record), "report": record, "downloads": offers(scene),
-        "reproduce": {"python": python_lines(job), "shell": shell_line(job)},
+        "reproduce": {
+            "python": python_lines(job), "shell": shell_line(job), "mesh_python": mesh_lines(job), "mesh_shell": shell_line(job, mesh=True),
+        },
     }  # fmt: skip
     (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
     tell("done", 1.0)

@@ -6,7 +6,7 @@ const STYLE = 'viewer.css';
 export const NO_WEBGL = 'This browser shows no 3D: WebGL 2 is off or missing. Everything can still be downloaded; for the view, switch on hardware '
     + 'acceleration or try another browser.';
 
-/** Fills the host; returns { stage, canvas, note, say }. `parts`: elements over the canvas in order, `strip` below it. */
+/** Fills the host; returns { stage, canvas, note, say(text, button) }. `parts`: elements over the canvas in order, `strip` below it. */
 export function layOut(host, { over, strip }) {
     host.classList.add('recon-viewer');
     const canvas = element('canvas', {
@@ -16,7 +16,7 @@ export function layOut(host, { over, strip }) {
     const note = element('div', { class: 'recon-note', role: 'status', hidden: true });
     const stage = element('div', { class: 'recon-stage' }, canvas, ...over, note);
     host.replaceChildren(stage, strip);
-    const say = (text) => { note.textContent = text; note.hidden = !text; };
+    const say = (text, button = null) => { note.replaceChildren(text, ...(button ? [button] : [])); note.hidden = !text; };
     return { stage, canvas, note, say };
 }
 

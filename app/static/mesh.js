@@ -1,18 +1,29 @@
 // The mesh of a scene: a GLB, fetched when it is first asked for. glTF has y up, so it hangs turned by half a turn around x.
+import { element } from './dom.js';
 
 export class SceneMesh {
-    /** `say` shows a line over the view. */
+    /** `say(text, button)` shows a line over the view. */
     constructor(engine, source, name, say) {
         Object.assign(this, { engine, source, name, say, entity: null, asset: null, loading: null, gone: false });
     }
 
-    /** Shows or hides it; resolves when it is there. */
+    /** Shows or hides it; resolves when it is there. What failed or was stopped can be asked for again. */
     async show(on) {
-        if (on && !this.loading) {
-            this.say('The mesh is on its way: the first time it is made, which takes a while…');
-            this.loading = this.load().finally(() => this.say(''));
-        }
         this.wanted = on;
+        if (on && !this.loading) {
+            const { stopMaking } = this.source;
+            const stop = stopMaking && element('button', { type: 'button', class: 'recon-note-button', text: 'Stop', on: { click: () => stopMaking() } });
+            this.say(stopMaking ? 'The mesh is on its way: the first time it is made, which takes a while…' : 'Loading the mesh…', stop);
+            this.loading = this.load();
+            try {
+                await this.loading;
+                this.say('');
+                document.dispatchEvent(new CustomEvent('recon-made'));
+            } catch (error) {
+                this.loading = null;
+                throw error;
+            }
+        }
         if (on) await this.loading;
         if (this.entity) this.entity.enabled = this.wanted;
         this.engine.draw();

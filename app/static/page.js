@@ -100,25 +100,23 @@ function row(base, offer) {
 
 async function fetchFile(base, offer, row, button, state) {
     const address = `${base}download/${offer.key}`;
-    button.disabled = true; state.textContent = 'making it …';
+    if (button.textContent === 'Stop') { await fetch(`${base}stop`, { method: 'POST' }).catch(() => {}); return; }
+    const before = state.textContent;
+    state.textContent = 'making it …'; button.textContent = 'Stop'; button.setAttribute('aria-label', `Stop: ${offer.title}`);
     try {
         const answer = await fetch(address, { method: 'HEAD' });
-        if (!answer.ok) throw new Error(answer.status === 404 ? 'this result is no longer kept' : await why(address));
+        if (!answer.ok) throw new Error(answer.status === 404 ? 'this result is no longer kept' : decodeURIComponent(answer.headers.get('x-recon-why') ?? `the server answered ${answer.status}`));
         state.textContent = size(Number(answer.headers.get('content-length')));
         const notes = decodeURIComponent(answer.headers.get('x-recon-notes') ?? '');
         row.querySelector('.page-line-warning')?.remove();
         if (notes) row.append(make('p', { class: 'page-line-warning' }, notes));
         make('a', { href: address, download: '' }).click();
+        if (['mesh', 'usdz'].includes(offer.key)) document.dispatchEvent(new CustomEvent('recon-made'));
     } catch (error) {
-        state.textContent = `not made: ${error.message}`;
+        state.textContent = error.message === 'stopped' ? before : `not made: ${error.message}`;
     } finally {
-        button.disabled = false;
+        button.textContent = 'Download'; button.setAttribute('aria-label', `Download: ${offer.title}`);
     }
-}
-
-async function why(address) {
-    const answer = await fetch(address);
-    return (await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`;
 }
 
 async function remove(button, base) {
@@ -150,13 +148,18 @@ export function photos_told(element) {
 
 // --- reproduce
 
+const LINES = { shell: 'Command', python: 'Python', mesh_shell: 'The mesh: command', mesh_python: 'The mesh: Python' };
+
 export function reproduce(element) {
-    follow(() => {
+    const show = () => {
         const { about } = scene;
         if (!about) { element.replaceChildren(empty('The lines of Python and the command that give the same result appear here.')); return; }
         element.replaceChildren(make('p', { class: 'page-hint' }, 'Run beside your photos, these give this very result (before any measured scale).'),
-            ...['shell', 'python'].flatMap((kind) => [make('h3', {}, kind === 'shell' ? 'Command' : 'Python'), code(about.reproduce[kind], kind)]));
-    });
+            ...Object.entries(LINES).filter(([kind]) => about.reproduce[kind] && (about.mesh_made || !kind.startsWith('mesh')))
+                .flatMap(([kind, title]) => [make('h3', {}, title), code(about.reproduce[kind], kind)]));
+    };
+    follow(show);
+    document.addEventListener('recon-made', () => { if (scene.about) scene.about.mesh_made = true; show(); }); // a mesh
 }
 
 function code(text, kind) {

@@ -24,6 +24,8 @@ export function servedScene(baseUrl) {
                 reader.cancel().catch(() => {});
             }
         },
+        /** Ends what the server is making of the scene: the request that waits for it fails with "stopped". */
+        stopMaking: () => fetch(address('stop'), { method: 'POST', credentials: 'same-origin' }).catch(() => {}),
         /** Tells the server how many metres a unit has; whether it took that for the downloads. */
         async setScale(metresPerUnit) {
             const body = JSON.stringify({ metres_per_unit: metresPerUnit });

@@ -99,7 +99,7 @@ class Viewer {
     }
 
     show(source, head) {
-        this.scene = new SceneView(this.engine, source, head, (text) => this.say(text));
+        this.scene = new SceneView(this.engine, source, head, (text, button) => this.say(text, button));
         this.pace.splats = this.scene.splats;
         Object.assign(this.camera, { up: head.up, reach: head.radius });
         this.measure.clear(head.metres_per_unit ?? (head.metric ? 1 : null));
@@ -125,7 +125,14 @@ class Viewer {
         if (this.measure.bar.hidden === values.measure) this.measure.show(values.measure);
         if (!this.scene) return;
         this.busy++;
-        this.scene.show(values, this.camera.position).catch((error) => this.say(error.message)).finally(() => { this.busy--; });
+        const { scene } = this, failed = (error) => { if (this.scene === scene) this.withoutMesh(error); };
+        scene.show(values, this.camera.position).catch(failed).finally(() => { this.busy--; });
+    }
+
+    /** The mesh was stopped or could not be made: shows the first that there is. */
+    withoutMesh({ message }) {
+        if (this.state.values.mode === 'mesh') this.set({ mode: this.scene.modes.find((mode) => mode !== 'mesh') });
+        this.say(message === 'stopped' ? '' : message);
     }
 
     open(name) {
@@ -138,11 +145,7 @@ class Viewer {
     }
 
     get times() { return this.clock.times; }
-
-    // --- places
-
     goTo(k, animate = true) { return this.ways.goTo(k, animate); }
-
     reset(animate = true) { this.ways.reset(animate); }
 
     moved(byHand) {
@@ -175,13 +178,11 @@ class Viewer {
         return true;
     }
 
-    /** A canvas with what is drawn. */
     picture() { return picture(this.engine, this.canvas); }
 
     destroy() {
         if (this.destroyed) return;
-        this.destroyed = true;
-        this.request = null;
+        Object.assign(this, { destroyed: true, request: null });
         this.sizer?.disconnect();
         this.unfollow?.();
         this.close();

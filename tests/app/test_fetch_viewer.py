@@ -87,6 +87,12 @@ def test_every_file_of_the_page_is_package_data(root):
     assert "static/vendor/*" in patterns
 
 
+def test_no_file_of_the_page_is_long(root):
+    long = {p.name: n for p in (root / "app").rglob("*") if p.suffix in (".py", ".js", ".css", ".html") and "vendor" not in p.parts
+            and (n := len(p.read_text(encoding="utf-8").splitlines())) > 200}  # fmt: skip
+    assert not long
+
+
 def test_our_modules_have_one_purpose_and_say_it(root):
     for file in (root / "app" / "static").glob("*.js"):
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -176,7 +176,7 @@ def test_hands_turn_move_and_go_nearer(view):
 def test_the_photo_its_maps_its_words_and_itself_over_the_view(view, scenes):
     view.get_by_label("The photo and what is known of it").click()
     panel = view.locator(".recon-photo")
-    assert panel.locator("li").all_text_contents()[0] == "Placed by matches with the other photos."
+    assert panel.locator("li").all_text_contents()[0] == "Placed by what it shares with the other photos; very sure (90 %)."
     for tab, words in (("Depth", "units"), ("Confidence", "%"), ("Normals", "green: up")):
         panel.get_by_role("button", name=tab).click()
         assert panel.locator("img").get_attribute("src").endswith(f"{tab.lower()}/00.png")

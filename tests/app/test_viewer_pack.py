@@ -15,7 +15,7 @@ from viewer_scene import HEIGHT, NAMES, WIDTH, cameras, known_scene
 
 from recon.app.view_pack import write_view
 from recon.app.view_splats import CHUNK, UNKNOWN_VIEW, pack, splats_of
-from recon.app.view_words import view_words
+from recon.app.words import view_words
 from recon.errors import ReconError
 from recon.geometry import quats_to_matrices
 from recon.io.content import no_cameras
@@ -150,7 +150,7 @@ def test_unplaced_views_have_no_camera(tmp_path):
     lost = Cameras(K=scene.cameras.K, cam_to_world=T, width=WIDTH, height=HEIGHT, placed_by=("matches", "unplaced"), confidence=sure)
     write_view(Scene(cameras=lost, images=scene.images, gaussians=scene.gaussians), tmp_path / "view")
     _, second = json.loads((tmp_path / "view" / "view.json").read_text())["views"]
-    assert second["cam_to_world"] is None and second["K"] is None and second["words"][0].startswith("Not placed")
+    assert second["cam_to_world"] is None and second["K"] is None and second["words"][0].startswith("Could not be placed")
 
 
 def test_scenes_of_points_or_meshes_alone(tmp_path):
@@ -180,12 +180,14 @@ def test_the_report_in_words():
     agreement = {"pnp_rotation_degrees": 0.41, "depth": 0.022, "points": 1452}
     words = view_words("a.jpg", "matches", 0.92, agreement, ["a.jpg is blurred", "aa.jpg is blurred", "x/a.jpg is blurred"])
     assert words == [
-        "Placed by matches with the other photos.", "Confidence of its place: 0.92 of 1 (sure).", "1,452 of its points are seen in other photos too.",
+        "Placed by what it shares with the other photos; very sure (92 %).", "1,452 of its points are seen in other photos too.",
         "A second way of placing it differs by 0.4 degrees.", "The network's own depth differs from the matched points by 2.2 % (median).",
         "Warning: a.jpg is blurred",
     ]  # fmt: skip
-    assert view_words("b.jpg", "pointmap", 0.2, None, [])[1] == "Confidence of its place: 0.20 of 1 (unsure)."
-    assert view_words("c.jpg", "given", 1.0, None, []) == ["Its camera was given and kept as it is."]
+    rough = "Placed roughly, by the network alone: it shares no reliable details with the other photos; hardly more than a guess (20 %)."
+    assert view_words("b.jpg", "pointmap", 0.2, None, []) == [rough]
+    assert view_words("c.jpg", "given", 1.0, None, []) == ["Stands where the given cameras say."]
+    assert view_words("d.jpg", "matches", 1.0, None, [], alone=True) == ["The only photo: shape and depth are the network's guess."]
 
 
 def test_report_json_says_the_same_as_the_scene(tmp_path):

@@ -61,7 +61,7 @@ class PlayedWorker:
 
 
 class InProcess:
-    """Stands for the helper's process: runs its functions here."""
+    """Stands for the processes that look and make: runs its functions here."""
 
     def run(self, function: str, *args: Any, tell: Any = None, stop: Any = None, limit_s: float = 0.0) -> Any:
         from importlib import import_module
@@ -98,7 +98,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., An
         server = Server(chosen)
         patch.undo()
         if played:
-            server.jobs.worker, server.jobs.helper = PlayedWorker(seconds), InProcess()  # type: ignore[assignment]
+            server.jobs.worker = PlayedWorker(seconds)  # type: ignore[assignment]
+            server.jobs.looker = server.jobs.maker = InProcess()  # type: ignore[assignment]
         servers.append(server)
         return server
 

@@ -43,7 +43,8 @@ def test_results_go_after_their_time_or_at_once(tmp_path):
     store.left("two")
     time.sleep(0.1)
     assert store.find(left) is None and store.find(kept) is not None
-    store.sweep()
+    assert store.over() == [left]
+    store.delete(left)
     assert not (tmp_path / left).exists() and (tmp_path / kept).exists()
     assert store.delete(kept) and not store.delete(kept) and list(tmp_path.iterdir()) == []
     third = made(store)

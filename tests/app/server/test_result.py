@@ -14,7 +14,7 @@ import torch
 
 import recon
 from recon.app.downloads import OFFERS, made, make, notes_of
-from recon.app.job import Job, python_lines, shell_line
+from recon.app.job import Job, mesh_lines, python_lines, shell_line
 from recon.app.keeping import kept
 from recon.app.limits import Refused
 from recon.app.words import headline, photo_words
@@ -72,11 +72,29 @@ def test_the_lines_give_this_very_result(folder, job, tmp_path, monkeypatch, cap
     assert main([*words[1:], "--formats", "ply"]) == 0, capsys.readouterr().err
     ours = make(folder, "ply", None, tell=quiet)
     assert ours.read_bytes() == Path("scene.ply").read_bytes() == Path("out/scene.ply").read_bytes()
+    assert make(folder, "glb", None, tell=quiet).read_bytes() == Path("scene.glb").read_bytes()  # the page's GLB is recon.save's own
+
+
+def test_the_lines_of_the_mesh_give_this_very_mesh(folder, job, tmp_path, monkeypatch, capsys):
+    import shlex
+
+    from recon.cli import main
+
+    for photo in job.photos:
+        shutil.copy(photo, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ours = make(folder, "mesh", None, tell=quiet).read_bytes()
+    exec(compile(mesh_lines(job), "mesh.py", "exec"), {})
+    assert Path("mesh.glb").read_bytes() == ours
+    Path("mesh.glb").unlink()
+    words = shlex.split(shell_line(job, mesh=True))
+    assert words[:2] == ["recon", "mesh"] and main(words[1:]) == 0, capsys.readouterr().err
+    assert Path("mesh.glb").read_bytes() == ours
 
 
 def test_every_offer_is_made_whole(folder):
     for key in sorted(set(OFFERS) - {"orbit", "wobble", "page"}):
-        assert made(folder, key, None) is None or key == "ply"
+        assert made(folder, key, None) is None or key in ("ply", "glb", "mesh")
         path = make(folder, key, None, tell=quiet)
         assert path.stat().st_size > 1000 and made(folder, key, None) == path
         about = next(o["about_bytes"] for o in json.loads((folder / "about.json").read_text())["downloads"] if o["key"] == key)
@@ -139,6 +157,20 @@ def test_a_measured_length_rescales_the_files(folder):
     assert kept(folder, 2.5).metric
 
 
+def test_the_orbit_is_one_turn_around_the_scene(folder, monkeypatch):
+    """Each frame is another one, the far side is the farthest from the first, and the last leads back to it."""
+    import imageio.v3 as iio
+
+    for name, value in (("FRAMES", 48), ("WIDTH", 240), ("HEIGHT", 180)):
+        monkeypatch.setattr(f"recon.app.downloads.{name}", value)
+    frames = iio.imread(make(folder, "orbit", 3.0, tell=quiet), plugin="FFMPEG").astype(float)
+    assert frames.shape == (48, 180, 240, 3) and (np.ptp(frames, axis=(1, 2, 3)) > 60).all()  # something is in each
+    from_first = np.abs(frames - frames[0]).mean(axis=(1, 2, 3))
+    steps = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    assert steps.min() > 0.3  # it never stands still
+    assert max(from_first[1], from_first[-1]) < 0.75 * from_first[12:37].min()  # away, and back
+
+
 def test_a_video_is_made_on_wish(folder, monkeypatch):
     monkeypatch.setattr("recon.app.downloads.FRAMES", 4)
     shares = []
@@ -167,6 +199,33 @@ def test_the_viewer_can_be_shared(folder, root):
         pytest.skip("the 3D engine was not fetched: python tools/fetch_viewer.py")
     with zipfile.ZipFile(make(folder, "page", None, tell=quiet)) as archive:
         assert "recon/index.html" in archive.namelist()
+        with_mesh = any("mesh.glb" in name for name in archive.namelist())
+    assert with_mesh == (folder / "view" / "mesh.glb").is_file()
+
+
+def test_the_page_to_share_has_the_mesh_once_it_was_made(folder, tmp_path, monkeypatch):
+    import base64
+
+    import trimesh
+
+    from recon.app.meshing import make_mesh
+
+    if not (root_of := Path(__file__).parents[3] / "app" / "static" / "vendor" / "playcanvas.min.js").is_file():
+        pytest.skip(f"the 3D engine was not fetched: {root_of.name}")
+    other = tmp_path / "entry"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("files", "mesh.*"))
+    without = make(other, "page", None, tell=quiet)
+    with zipfile.ZipFile(without) as archive:
+        assert not any("mesh.glb" in name for name in archive.namelist())
+    make_mesh(other, tell=quiet)
+    assert made(other, "page", None) is None  # the page without it is not handed out any more
+    with zipfile.ZipFile(make(other, "page", 2.0, tell=quiet)) as archive:
+        parts = sorted(name for name in archive.namelist() if "/mesh.glb-" in name)
+        (tmp_path / "got.glb").write_bytes(b"".join(base64.b64decode(archive.read(name).split(b'"')[1]) for name in parts))
+        assert '"modes": ["splats", "mesh", "points"]' in archive.read("recon/index.html").decode()
+    corners = lambda path: np.concatenate([g.vertices for g in trimesh.load(path).geometry.values()])  # type: ignore[union-attr]
+    here, there = corners(tmp_path / "got.glb"), 2 * corners(other / "view" / "mesh.glb")
+    assert np.allclose(here.min(0), there.min(0), atol=1e-4) and np.allclose(here.max(0), there.max(0), atol=1e-4)  # in the view's own world
 
 
 def report(**changes):
@@ -182,7 +241,7 @@ def report(**changes):
         ({"confidence": 0.3}, "Placed by what it shares with the other photos; unsure (30 %)."),
         ({"confidence": None}, "Placed by what it shares with the other photos; hardly more than a guess (0 %)."),
         ({"placed_by": "unplaced", "K": [[None]]}, "Could not be placed: it shares too little with the other photos."),
-        ({"placed_by": "given"}, "Stands where the given cameras say; very sure (90 %)."),
+        ({"placed_by": "given"}, "Stands where the given cameras say."),
     ],
 )  # fmt: skip
 def test_words(changes, words):

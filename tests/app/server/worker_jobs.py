@@ -32,3 +32,10 @@ def refuses(path: Path, *, tell: Any) -> None:
 
 def breaks(path: Path, *, tell: Any) -> None:
     raise KeyError(f"our own mistake with {path}")
+
+
+def half(folder: Path, *, tell: Any) -> None:
+    """Begins a file in a folder of its own, as downloads do, and hears nothing."""
+    (folder / ".making-x").mkdir()
+    (folder / ".making-x" / "half.glb").write_bytes(b"x" * 1000)
+    time.sleep(60)
