@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recon.cameras.known import cameras_of_focal, cameras_of_photos, read_cameras
     from recon.errors import ReconError
     from recon.io import convert, load, save
+    from recon.meshes.fusion import fuse
     from recon.models import list_models, load_model
     from recon.photos.grid import load_images
     from recon.reconstruct import reconstruct
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Renderer", "Rendering", "Scene", "Tracks",
-    "cameras_of_focal", "cameras_of_photos", "convert", "list_models", "load", "load_images", "load_model", "read_cameras", "reconstruct", "render",
-    "save",
+    "cameras_of_focal", "cameras_of_photos", "convert", "fuse", "list_models", "load", "load_images", "load_model", "read_cameras",
+    "reconstruct", "render", "save",
 ]  # fmt: skip
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "recon.errors": ("ReconError",),
     "recon.photos.grid": ("load_images",),
     "recon.io": ("convert", "load", "save"),
+    "recon.meshes.fusion": ("fuse",),
     "recon.models": ("list_models", "load_model"),
     "recon.reconstruct": ("reconstruct",),
     "recon.render": ("Renderer", "render"),

@@ -20,10 +20,13 @@ COMMANDS = {
     "run": "photos to a 3D scene and its files",
     "demo": "the same with the bundled sample photos",
     "render": "pictures or a video of a scene",
+    "view": "a folder to look at in a browser and to share, offline",
+    "mesh": "photos or a scene to one textured mesh",
     "convert": "a file of one format to another",
     "inspect": "what a file holds and what is wrong with it",
     "models": "the networks, what they need and their licences",
     "eval": "figures on photos with known cameras",
+    "app": "the web page",
     "train": "train the default network",
     "doctor": "what is installed here and what is missing",
 }

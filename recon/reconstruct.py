@@ -43,7 +43,8 @@ def reconstruct(
     photos: Sequence[str | Path] | str | Path | Images, *, model: str | nn.Module = "recon-small", weights: str | Path | None = None,
     cameras: Cameras | None = None, metric: bool = False, device: str | None = None, matches: Literal["both", "own", "sift", "none"] = "both",
     surfaces: Literal["sweep", "pointmap"] = "sweep", pairs: Literal["auto", "all", "sequence"] = "auto",
-    place: Literal["held", "all"] = "held", resolution: int = 512, progress: Callable[[str, float], None] | None = None, seed: int = 0,
+    place: Literal["held", "all"] = "held", resolution: int = 512, max_gaussians: int | None = None,
+    progress: Callable[[str, float], None] | None = None, seed: int = 0,
 ) -> Scene:  # fmt: skip
     """The scene of the photos: cameras, pointmaps, Gaussians and tracks, on a pixel grid whose long side is `resolution`.
 
@@ -51,8 +52,9 @@ def reconstruct(
     `cameras`: known cameras (of `cameras_of_photos`, `read_cameras` or an earlier scene; NaN where unknown), kept as they are, photos of distorted
     lenses are undistorted; `metric`: the unit of their poses is a metre; `matches`: which correspondences place the views, the network's own, SIFT
     or both; `surfaces`: "sweep" sweeps each placed view against its neighbours (recon-mvs), "pointmap" takes the network's depth alone; `pairs`:
-    which are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the guess of views that nothing holds; `progress` is
-    told what is done and the share done. Equal seeds give equal scenes on one machine. What a person should know is in `scene.report["warnings"]`.
+    which are matched, all, about six a view, or neighbours in order; `place`: "all" keeps the guess of views that nothing holds; `max_gaussians`:
+    where there are more, those that are least seen are merged; `progress` is told what is done and the share done. Equal seeds give equal scenes on
+    one machine. What a person should know is in `scene.report["warnings"]`.
     Raises ReconError for photos, names, weights or cameras that cannot be used.
     """
     from recon.cameras.undistort import undistorted
@@ -61,6 +63,7 @@ def reconstruct(
     from recon.photos.grid import load_images
     from recon.photos.video import videos_as_photos
     from recon.scene import Images
+    from recon.surfaces.budget import check_budget, within_budget
 
     if matches not in MATCHES:
         raise ReconError(f"unknown matches {matches!r}; one of: {', '.join(MATCHES)}")
@@ -71,6 +74,7 @@ def reconstruct(
     if surfaces not in SURFACES:
         raise ReconError(f"unknown surfaces {surfaces!r}; one of: {', '.join(SURFACES)}")
     check_resolution(resolution)
+    check_budget(max_gaussians)
     if isinstance(photos, Images):
         images = photos
     else:
@@ -90,6 +94,8 @@ def reconstruct(
 
     cv2.setRNGSeed(seed % 2**31)  # RANSAC's draws; nothing else here is random
     scene = net(images, cameras=given, matches=matches, surfaces=surfaces, pairs=pairs, place=place, progress=progress, seed=seed)
+    if max_gaussians is not None and scene.gaussians is not None:
+        scene = replace(scene, gaussians=within_budget(scene.gaussians, max_gaussians, scene.cameras.cam_to_world[:, :3, 3]))
     return judged(replace(scene, offset=offset), given, metric=metric, matched=matches != "none")
 
 

@@ -45,8 +45,8 @@ def test_the_links_lead_to_the_folders(root, link, folder):
 def test_public_names():
     assert recon.__all__ == [
         "Cameras", "Gaussians", "Images", "Mesh", "Pointmaps", "ReconError", "Renderer", "Rendering", "Scene", "Tracks",
-        "cameras_of_focal", "cameras_of_photos", "convert", "list_models", "load", "load_images", "load_model", "read_cameras", "reconstruct",
-        "render", "save",
+        "cameras_of_focal", "cameras_of_photos", "convert", "fuse", "list_models", "load", "load_images", "load_model", "read_cameras",
+        "reconstruct", "render", "save",
     ]  # fmt: skip
     for name in recon.__all__:
         assert getattr(recon, name).__name__ == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -132,3 +133,38 @@ def test_a_mesh_has_uvs_and_a_texture_or_neither():
     ):  # fmt: skip
         with pytest.raises(ShapeError, match=word):
             Mesh(**mesh, **parts)  # type: ignore[arg-type]
+
+
+def whole_scene() -> Scene:
+    s, mesh = scene(), Mesh(vertices=torch.randn(4, 3), faces=[[0, 1, 2]], normals=torch.nn.functional.normalize(torch.randn(4, 3), dim=1))
+    tracks = Tracks(points=torch.randn(2, 3) + 3, view=[0, 1], point=[0, 1], xy=torch.rand(2, 2), error=torch.rand(2))
+    return dataclasses.replace(s, mesh=mesh, tracks=tracks, gaussians=gaussians(), metric=True, offset=(100.0, 0.0, -2.0))
+
+
+def test_a_scale_moves_everything_together():
+    before = whole_scene()
+    after = before.with_scale(2.5)
+    assert before.pointmaps and before.tracks and before.gaussians and before.mesh and after.pointmaps and after.tracks and after.gaussians
+    assert before.mesh.normals is not None and after.mesh is not None and after.mesh.normals is not None
+    for points, moved in (  # what every camera sees stays where it was, 2.5 times as far away
+        (before.pointmaps.points.flatten(0, 2), after.pointmaps.points.flatten(0, 2)), (before.tracks.points, after.tracks.points),
+        (before.gaussians.means, after.gaussians.means), (before.mesh.vertices, after.mesh.vertices),
+    ):  # fmt: skip
+        xy, z = project(points, before.cameras.K, before.cameras.world_to_cam)
+        xy_after, z_after = project(moved, after.cameras.K, after.cameras.world_to_cam)
+        front = z > 0.1
+        assert torch.allclose(xy_after[front], xy[front], rtol=1e-3, atol=1e-3) and torch.allclose(z_after, 2.5 * z, atol=1e-4)
+    assert torch.allclose(after.gaussians.scales, 2.5 * before.gaussians.scales)
+    assert torch.equal(after.gaussians.opacities, before.gaussians.opacities)
+    assert torch.equal(after.mesh.normals, before.mesh.normals) and torch.equal(after.cameras.K, before.cameras.K)
+    assert after.depth is not None and before.depth is not None and torch.allclose(after.depth, 2.5 * before.depth)
+    assert after.offset == (250.0, 0.0, -5.0)
+
+
+def test_metres_are_metres_only_as_long_as_that_is_known():
+    before = whole_scene()
+    assert before.with_scale(1.0).metric and not before.with_scale(2.0).metric and before.with_scale(2.0, metric=True).metric
+    assert not dataclasses.replace(before, metric=False).with_scale(1.0).metric
+    for factor in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ReconError, match="wanted a positive number"):
+            before.with_scale(factor)

@@ -6,13 +6,13 @@ of it, weighted by log confidence. Known lenses and poses are constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from recon.cameras.cores import one_thread_each
 from recon.geometry import invert_rigid, matrices_to_quats, pixel_grid, quats_to_matrices, transform
 from recon.models.dust3r.alignment import Alignment, Known
 from recon.models.dust3r.pairs import PairPoints
@@ -23,7 +23,7 @@ SAMPLES = 1500  # pixels a view
 
 def optimise(pairs: PairPoints, known: Known, start: Alignment, step: Callable[[float], None], rounds: int = ROUNDS) -> Alignment:
     """The alignment that all pairs agree on best, from a first one; the first view's axes are the world's where no pose is known."""
-    with torch.inference_mode(False), torch.enable_grad(), one_thread():
+    with torch.inference_mode(False), torch.enable_grad(), one_thread_each():
         problem = _Problem(pairs, known, start)
         optimizer = torch.optim.Adam(problem.variables, lr=RATE, betas=(0.9, 0.9))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rounds)
@@ -35,17 +35,6 @@ def optimise(pairs: PairPoints, known: Known, start: Alignment, step: Callable[[
             step((done + 1) / rounds)
         with torch.no_grad():
             return _in_first_view(problem.alignment()) if not known.has_pose.any() else problem.alignment()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch's work on one thread: the tensors here are so small that threads wait for each other longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Problem:

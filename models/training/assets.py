@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from recon.errors import ReconError
 from recon.models.training.dice import Dice
-from recon.models.training.drawn_textures import SIDE, leaf_textures, noise_textures, plain_textures
+from recon.models.training.drawn_textures import SIDE, leaf_textures, noise_textures, pattern_textures, plain_textures
 from recon.models.training.fine_structures import FineMeshes
 from recon.models.training.objects import MeshBounds
 from recon.models.training.procedural_meshes import LEAF_TEXTURES, Role, procedural_pack
 
-LEVELS, PLAIN_TEXTURES, OF_EACH_MAKER = 6, 32, 12
+LEVELS, PATTERN_TEXTURES, PLAIN_TEXTURES, OF_EACH_MAKER = 6, 64, 32, 12
 # in the order of the kernels' mesh arguments (MESH_ARGUMENTS in cuda/scene.cu)
 MESH_KEYS = {"verts": np.float32, "uvs": np.float32, "faces": np.uint16, "face_mat": np.uint16, "mats": np.int16,
              "mesh_v": np.int32, "mesh_f": np.int32, "mesh_m": np.int32}  # fmt: skip
@@ -36,6 +36,7 @@ class Assets:
     textures: Tensor  # [n, texels, 3] uint8; plain ones last
     scene_textures: int  # how many of them are free for primitives; a mesh's texture k is number scene_textures + k
     meshes: dict[str, Tensor]  # by the pack's keys
+    patterns: Tensor  # [PATTERN_TEXTURES] numbers of the textures that repeat
     plain: Tensor  # [PLAIN_TEXTURES] numbers of the textures of one colour
     bounds: MeshBounds  # of the pack's meshes
     fine: FineMeshes  # the procedural ones
@@ -124,7 +125,7 @@ def load_assets(device: str | torch.device, textures: Path | None = None, meshes
     solid = len(raw["mesh_f"])
     fine, roles = procedural_pack(seed, OF_EACH_MAKER)
     raw = join(raw, fine, sum(len(p) for p in every[1:]))
-    every += [leaf_textures(dice, LEAF_TEXTURES), plain_textures(dice, PLAIN_TEXTURES)]
+    every += [leaf_textures(dice, LEAF_TEXTURES), pattern_textures(dice, PATTERN_TEXTURES), plain_textures(dice, PLAIN_TEXTURES)]
     tables = {key: torch.from_numpy(np.ascontiguousarray(raw[key].astype(kind))).to(device) for key, kind in MESH_KEYS.items()}
     faces = raw["mesh_f"][:, 1].astype(int) - raw["mesh_f"][:, 0]
     usable = np.flatnonzero((faces[:solid] >= LEAST_FACES) & (faces[:solid] <= MOST_FACES))
@@ -133,8 +134,9 @@ def load_assets(device: str | torch.device, textures: Path | None = None, meshes
     half = np.array([np.abs(vertices[a:b]).max(0) for a, b in raw["mesh_v"]], np.float32)
     here = lambda x: torch.from_numpy(x).to(device)
     packed = torch.cat([mip_levels(p) for p in every]).contiguous()
+    drawn = torch.arange(len(packed) - PATTERN_TEXTURES - PLAIN_TEXTURES, len(packed), device=device)
     return Assets(
-        textures=packed, scene_textures=len(pictures), meshes=tables, plain=torch.arange(len(packed) - PLAIN_TEXTURES, len(packed), device=device),
+        textures=packed, scene_textures=len(pictures), meshes=tables, patterns=drawn[:PATTERN_TEXTURES], plain=drawn[PATTERN_TEXTURES:],
         bounds=MeshBounds(usable=here(usable), lowest=here(lowest)),
         fine=FineMeshes(of_role=[here(solid + np.flatnonzero(roles == role)) for role in Role], half=here(half)),
         most_faces=int(max(faces[usable].max(), faces[solid:].max())),

@@ -1,4 +1,4 @@
-"""Contains textures drawn from random numbers: noise, leaves, plain paint."""
+"""Contains textures drawn from random numbers: noise, leaves, patterns that repeat, plain paint."""
 
 import torch
 from torch import Tensor
@@ -32,6 +32,24 @@ def leaf_textures(dice: Dice, count: int) -> Tensor:  # [count, 256, 256, 3] uin
     blotches = F.interpolate(dice.uniform(-1, 1, count, 1, 12, 12), size=(SIDE, SIDE), mode="bicubic")
     shade = 1 + (draw(-0.1, 0.5) * veins.clamp(max=1) + draw(-0.3, 0.3) * y)[:, None] + draw(0.05, 0.3, 1) * blotches
     return ((colour * shade).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1)
+
+
+def pattern_textures(dice: Dice, count: int) -> Tensor:  # [count, 256, 256, 3] uint8
+    """Tiles, bricks, stripes, checks or dots in two colours, 3 to 16 cells a side; in half of them all are alike, in the others shaded."""
+    draw = lambda low, high: dice.uniform(low, high, count)[:, None, None]
+    along, kind = (torch.arange(SIDE, device=dice.device) + 0.5) / SIDE, dice.integers(0, 5, count)[:, None, None]
+    rows, columns = (dice.integers(3, 17, count)[:, None, None] for _ in range(2))
+    y = along[:, None] * rows
+    x = along * columns + 0.5 * ((kind == 1) & (y.long() % 2 == 1))
+    joint, (u, v) = draw(0.04, 0.12), (x % 1, y % 1)
+    joints, stripes, checks = (u < joint) | (v < joint), u < draw(0.2, 0.8), (x.long() + y.long()) % 2 == 1
+    dots = (u - 0.5).square() + (v - 0.5).square() < draw(0.15, 0.45).square()
+    second = torch.where(kind < 2, joints, torch.where(kind == 2, stripes, torch.where(kind == 3, checks, dots)))
+    shades = dice.normal(count, 18, 18) * dice.uniform(0.03, 0.15, count, 1, 1) * dice.chance(0.5, count, 1, 1)
+    shade = 1 + shades[torch.arange(count, device=dice.device)[:, None, None], y.long(), x.long()]
+    first, other = (dice.uniform(0.1, 0.95, count, 1) * (1 + dice.normal(count, 3) * 0.15) for _ in range(2))
+    colour = torch.where(second[:, None], other[..., None, None], first[..., None, None] * shade[:, None])
+    return ((colour.clamp(0, 1)) * 255).byte().permute(0, 2, 3, 1)
 
 
 def plain_textures(dice: Dice, count: int) -> Tensor:  # [count, 256, 256, 3] uint8

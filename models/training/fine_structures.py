@@ -25,12 +25,12 @@ class FineMeshes:
 
 
 def draw_themes(dice: Dice, places: Places) -> tuple[Tensor, Tensor]:  # [B] bool each
-    """Which scenes have plants and which thin things, a fourth each: plants mostly outdoors, thin things mostly in rooms."""
+    """Which scenes have plants and which thin things, a fourth and a third: plants mostly outdoors, thin things mostly in rooms."""
     outdoors = ~(places.indoor | places.wall | places.single)
     share = lambda room, open_air, wall, single: (
         room * places.indoor.float() + open_air * outdoors.float() + wall * places.wall.float() + single * places.single.float()
     )
-    plants, thin = share(0.15, 0.45, 0.3, 0.25), share(0.35, 0.25, 0.25, 0.2)
+    plants, thin = share(0.15, 0.45, 0.3, 0.2), share(0.45, 0.3, 0.3, 0.35)
     drawn = dice.uniform(0, 1, len(places))
     return drawn < plants, (drawn >= plants) & (drawn < plants + thin)
 
@@ -40,7 +40,7 @@ def draw_roles(dice: Dice, places: Places, plants: Tensor) -> Tensor:  # plants 
     shape = (len(places), FINE)
     pick = lambda *roles: dice.pick([float(r) for r in roles], *shape)
     green = torch.where(places.single[:, None], float(Role.PLANT), pick(Role.PLANT, Role.PLANT, Role.PLANT, Role.BRANCH))
-    thin = pick(Role.BARRIER, Role.BARRIER, Role.CABLES, Role.POLE, Role.FURNITURE, Role.FURNITURE)
+    thin = pick(Role.BARRIER, Role.CABLES, Role.POLE, Role.POLE, Role.FURNITURE)
     thin = torch.where(places.single[:, None], pick(Role.FURNITURE, Role.FURNITURE, Role.POLE), thin)
     return torch.where(plants[:, None] & (dice.chance(0.83, *shape) | places.single[:, None]), green, thin).long()
 
@@ -56,7 +56,7 @@ def sight_points(dice: Dice, places: Places, cameras: Tensor, roles: Tensor) -> 
     chosen = cameras[torch.arange(count, device=dice.device)[:, None], dice.integers(0, views, count, FINE)]
     R, position = chosen[..., :9].unflatten(-1, (3, 3)), chosen[..., 9:12]
     reach = torch.where(places.indoor, places.room[:, [0, 2]].mean(-1), position.norm(dim=-1).amin(-1))[:, None]
-    nearer = is_any(roles, [Role.BRANCH, Role.BARRIER, Role.CABLES])
+    nearer = is_any(roles, [Role.BRANCH, Role.BARRIER, Role.CABLES, Role.POLE])  # well before the wall behind them
     depth = reach * torch.where(nearer, dice.uniform(0.25, 0.9, count, FINE), dice.uniform(0.45, 1.1, count, FINE))
     wide = depth * 2 * torch.maximum(chosen[..., 14], chosen[..., 15]) / chosen[..., 12]  # the principal point is near the middle
     aside = dice.uniform(-0.35, 0.35, count, FINE, 2) * wide[..., None]

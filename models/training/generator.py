@@ -15,6 +15,7 @@ from recon.models.training.objects import INSTANCES, PRIMITIVES, clear_cameras, 
 from recon.models.training.photometrics import develop, expose
 from recon.models.training.places import draw_lights, draw_places
 from recon.models.training.plain_rooms import fit_out_rooms, paint_plain
+from recon.models.training.repeats import paint_patterns
 from recon.models.training.scene_kernels import draw_meshes, shade_scenes
 from recon.models.training.viewpoints import draw_cameras
 
@@ -54,6 +55,7 @@ def draw_tables(dice: Dice, assets: Assets, scenes: int, views: int, height: int
     alone = places.single & (fine[..., 0] >= 0).any(-1)  # a plant or a chair is the single object
     instances[..., 0] = torch.where(alone[:, None], -1.0, instances[..., 0])
     instances = torch.cat([instances, fine], 1)
+    paint_patterns(dice, primitives, instances, assets.patterns)
     paint_plain(dice, places, primitives, instances, assets.plain)
     fit_out_rooms(dice, places, primitives, assets.plain)
     return SceneTables(primitives=primitives, instances=instances, cameras=cameras, lights=draw_lights(dice, places, assets.scene_textures))

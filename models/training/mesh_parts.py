@@ -61,7 +61,9 @@ def tube(path: np.ndarray, radius: float | np.ndarray, *, sides: int = 4, paint:
     return Part(vertices=vertices.reshape(-1, 3), uvs=uvs, faces=faces, paint=np.full(len(faces), paint))
 
 
-def straight(a: Sequence[float], b: Sequence[float], radius: float, *, sides: int = 4, pieces: int = 1, paint: int = 0) -> Part:
+def straight(
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, radius: float, *, sides: int = 4, pieces: int = 1, paint: int = 0
+) -> Part:  # fmt: skip
     """A tube between two points. More pieces cost faces, but a raster's work on a slanted tube falls with their number: smaller boxes."""
     return tube(np.linspace(a, b, pieces + 1), radius, sides=sides, paint=paint)
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from recon.models.training import fences, foliage, furniture, poles
+from recon.models.training import fences, foliage, furniture, poles, trusses
 from recon.models.training.mesh_parts import Part, fitted
 
 LEAF_TEXTURES = 24
@@ -28,6 +28,7 @@ MAKERS: dict[Callable[[np.random.Generator], Part], Role] = {
     foliage.bush: Role.PLANT, foliage.tree: Role.PLANT, foliage.fern: Role.PLANT, foliage.grass: Role.PLANT, foliage.branch: Role.BRANCH,
     fences.fence: Role.BARRIER, fences.grid: Role.BARRIER, fences.lattice: Role.BARRIER, fences.railing: Role.BARRIER,
     poles.cables: Role.CABLES, poles.pole: Role.POLE, poles.ladder: Role.POLE,
+    trusses.truss: Role.POLE, trusses.machine: Role.FURNITURE,
     furniture.table: Role.FURNITURE, furniture.chair: Role.FURNITURE, furniture.shelf: Role.FURNITURE,
 }  # fmt: skip
 

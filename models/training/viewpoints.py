@@ -10,6 +10,8 @@ from recon.models.training.dice import Dice
 from recon.models.training.places import Places
 
 LENS_DEGREES = (7.0, 105.0)  # field of view over the long side
+FAR_SCENES, FAR_VIEWS = 0.3, 0.35  # shares: scenes with views from another side, and in these the views that are
+FAR_DEGREES = (30.0, 80.0)  # how far around
 USUAL_DEGREES = (42.0, 82.0)  # of phones and standard lenses
 OBJECT_DEGREES = (20.0, 65.0)  # with which single objects are usually taken
 
@@ -42,6 +44,8 @@ def walk(dice: Dice, places: Places, views: int) -> tuple[Tensor, Tensor]:  # po
     reach = dice.log_uniform(0.02, 0.4, count, 1, 1) * places.room.mean(-1)[:, None, None]
     step = dice.normal(count, views, 3) * reach * torch.tensor([1.0, 0.4, 1.0], device=dice.device)
     step[:, 0] = 0
+    across_room = dice.normal(count, views, 3) * 0.6 * places.room[:, None] * torch.tensor([1.0, 0.3, 1.0], device=dice.device)
+    step = torch.where(far_views(dice, count, views)[..., None], across_room, step)
     limit = places.room[:, None] * 0.93
     position = torch.maximum(torch.minimum(start + step, limit), -limit)
     across = dice.uniform(-1, 1, count, 1, 3) * places.room[:, None] * 0.5 - start * 0.6
@@ -49,6 +53,13 @@ def walk(dice: Dice, places: Places, views: int) -> tuple[Tensor, Tensor]:  # po
     aimless = dice.chance(0.35, count, 1, 1) & ~places.bare[:, None, None]  # at a bare wall there is nothing to learn from
     target = torch.where(aimless, anywhere, across)
     return position, target + dice.normal(count, views, 3) * dice.uniform(0, 0.35, count, 1, 1)
+
+
+def far_views(dice: Dice, count: int, views: int) -> Tensor:  # [B, V] bool
+    """Views that stand far from the rest, never the first: what a reconstruction from few photos around a place is made of."""
+    far = dice.chance(FAR_SCENES, count, 1) & dice.chance(FAR_VIEWS, count, views)
+    far[:, 0] = False
+    return far
 
 
 def orbit(dice: Dice, places: Places, lens: Tensor) -> tuple[Tensor, Tensor]:  # lens [B, V]; positions, targets [B, V, 3]
@@ -62,9 +73,11 @@ def orbit(dice: Dice, places: Places, lens: Tensor) -> tuple[Tensor, Tensor]:  #
     step = dice.log_uniform(4, 45, count, 1) * math.pi / 180 * torch.arange(views, device=dice.device) * dice.pick([-1.0, 1.0], count, 1)
     spread = dice.normal(count, views) * dice.log_uniform(0.03, 0.5, count, 1)
     around = torch.where(places.wall[:, None], math.pi / 2 + 0.5 * dice.normal(count, 1).clamp(-2, 2), dice.uniform(0, 2 * math.pi, count, 1))
-    azimuth = around + torch.where(turntable, step, spread)
-    highest = torch.where(places.wall, 0.4, 0.8)[:, None]
-    elevation = 0.03 + dice.uniform(0, 1, count, 1) * highest + torch.where(turntable, 0.02, 0.12) * dice.normal(count, views)
+    aside = dice.uniform(*FAR_DEGREES, count, views) * math.pi / 180 * dice.pick([-1.0, 1.0], count, views)
+    azimuth = around + torch.where(turntable, step, spread) + torch.where(far_views(dice, count, views) & ~turntable, aside, 0.0)
+    highest = torch.where(places.wall, 0.4, torch.where(places.single, 1.2, 0.8))[:, None]
+    rise = torch.where(turntable, 0.02, dice.log_uniform(0.05, 0.4, count, 1)) * dice.normal(count, views)
+    elevation = 0.03 + dice.uniform(0, 1, count, 1) * highest + rise
     elevation = elevation.clamp(0.02, 1.3)
     middle = dice.uniform(-1, 1, count, 1, 3) * radius[..., None] * torch.tensor([0.5, 0.2, 0.5], device=dice.device)
     middle = torch.where(places.single[:, None, None], middle * 0.2, middle) + torch.tensor([0.0, 0.3, 0.0], device=dice.device)

@@ -7,15 +7,18 @@ system is summed over the pairs of observations of each point: memory grows with
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import on_all_cores
+from recon.cameras.cores import all_threads, on_all_cores
 from recon.cameras.epipolar import PRIOR_WEIGHT, rotation
 from recon.cameras.tracks import Observations, gather
+
+LARGE = 512  # unknowns of a reduced system that is worth more than one thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,8 @@ class System:
             H = self._summed(self._summed(torch.from_numpy(self.H).reshape(7 * self.views, -1)).T)
             size = self._summed(torch.from_numpy(self.U).diagonal(dim1=1, dim2=2).reshape(-1))
             rhs = self._summed(torch.from_numpy(self.rhs).reshape(-1))
-            x = torch.linalg.solve(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
+            with all_threads() if self.f.count > LARGE else nullcontext():
+                x = torch.linalg.solve(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
         dc, dp = torch.cat([x, x.new_zeros(1)])[self.f.column].unflatten(0, (-1, 7)), np.empty((points, 3))
         self._each(moved_rows, points, self.start, self.view, self.W, self.inverse, self.h, dc.numpy(), dp)
         return dc, torch.from_numpy(dp)

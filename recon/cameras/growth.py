@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recon.cameras.adjustment import Rig, adjust, reprojection_errors
+from recon.cameras.cores import cores
 from recon.cameras.pose import RelativePose
 from recon.cameras.resection import Placement, place_view
 from recon.cameras.tracks import Observations, triangulate
@@ -176,7 +177,7 @@ def _place_round(s: Growing, tracks: Observations, relative, o: Options, failed:
         lens = {"focal": focal[v], "principal": s.rig.principal[v].numpy()}
         return place_view(Placement(xyz=xyz, xy=xy, **lens, threshold=o.threshold, neighbours=neighbours))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while waiting and not found:
             those = [v for v in waiting if seen[v] >= seen[waiting[0]] // 2]
             waiting = waiting[len(those) :]

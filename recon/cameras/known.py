@@ -137,6 +137,13 @@ def cameras_of_focal(text: str, images: Images) -> Cameras:
     return cameras_of_photos(Ks, images.photo_width, images.photo_height)
 
 
+def told_cameras(images: Images, *, focal: str | None = None, file: str | Path | None = None) -> Cameras | None:
+    """What is told of the photos' cameras: one focal length, or a file of cameras; None where neither is. Raises ReconError."""
+    if focal:
+        return cameras_of_focal(focal, images)
+    return read_cameras(file, images) if file else None
+
+
 def read_cameras(path: str | Path, images: Images) -> Cameras:
     """The cameras that a file (COLMAP, transforms.json, cameras.json, npz) gives to these photos, matched by name; NaN where it gives none.
 

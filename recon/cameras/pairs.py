@@ -6,7 +6,6 @@ translation direction and log focals on the Sampson error under a Cauchy loss, b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.cameras.cores import cores
 from recon.cameras.epipolar import CLIP, Poses, Problems, cat, cost, refine, where
 from recon.cameras.judgement import judge
 from recon.cameras.pose import Matches, RelativePose, Start, concatenate
@@ -146,7 +146,7 @@ class Solver:
             where_ = (m.xa - pair.principal_a, m.xb - pair.principal_b, focal_a, focal_b, self.threshold_px, self.seed)
             return essential_starts(*where_), planar_starts(*where_) if planes else []
 
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             started = list(pool.map(search, wanted))
         starts = [(s, t, True) for (t, _, _), (lines, _) in zip(wanted, started, strict=True) for s in lines]
         starts += [(s, t, False) for (t, _, _), (_, planes) in zip(wanted, started, strict=True) for s in planes]

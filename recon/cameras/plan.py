@@ -53,6 +53,13 @@ def refuse_too_large(plan: Plan, available: float | None) -> None:
         )
 
 
+def fitting_plan(photos: int, choice: PairChoice, device: str) -> Plan:
+    """The plan for so many photos on a device. Raises ReconError where its memory is not free."""
+    plan = plan_work(photos, choice, device)
+    refuse_too_large(plan, free_gibibytes(device))
+    return plan
+
+
 def free_gibibytes(device: str) -> float | None:
     """Memory that is free for the job: the machine's, or the card's where that is less; None where the system does not tell."""
     try:

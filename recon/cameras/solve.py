@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.cameras.bundle import Bundle
+from recon.cameras.cores import one_thread_each
 from recon.cameras.depth_scale import depth_scales
 from recon.cameras.pairing import Pair
 from recon.cameras.partners import best_partners
@@ -60,7 +61,8 @@ def solve(
     confidence = np.where(has_pose, 1.0, 0.0)
     bundle, focal_width, relative = None, 0.0, {}
     if any(len(m) for kinds in found.values() for m in kinds):
-        bundle, focal_width, relative = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, ordered=ordered, stage=stage)
+        with one_thread_each():
+            bundle, focal_width, relative = place(fine, found, sight, K=K_given, cam_to_world=T_given, seed=seed, ordered=ordered, stage=stage)
         held = bundle.placed & (bundle.confidence > LEAST_CONFIDENCE)
         if held.sum() >= 2 or has_pose.any():
             K = bundle.K

@@ -11,6 +11,7 @@ from recon.commands.output import say
 NEEDED = ("torch", "numpy", "scipy", "opencv-python-headless", "poselib", "pillow", "pillow-heif", "safetensors", "numba", "tqdm")
 OPTIONAL = {  # package -> what it is for
     "imageio-ffmpeg": "videos", "cuda-core": "own CUDA kernels", "nvidia-cuda-nvrtc": "own CUDA kernels", "gsplat": "training renderer",
+    "open3d-cpu": "meshes", "open3d": "meshes", "fast-simplification": "meshes", "manifold3d": "watertight meshes",
     "usd-core": "USD files", "zstandard": "spz version 4", "OpenEXR": "EXR depth maps",
     "gradio": "the web page", "huggingface-hub": "downloading weights",
 }  # fmt: skip
@@ -35,6 +36,10 @@ def examine() -> tuple[dict[str, Any], list[str]]:
     found |= {name: _version(name) for name in NEEDED}
     problems = [f"{name} is not installed: pip install {name}" for name in NEEDED if found[name] is None]
     found |= {f"{name} ({use})": _version(name) for name, use in OPTIONAL.items()}
+    if found["open3d-cpu (meshes)"] or found["open3d (meshes)"]:
+        from recon.meshes.with_open3d import open3d_problem
+
+        found["Open3D loads"] = open3d_problem() or "yes"
     if found["torch"]:
         found |= _torch()
     if found["torch"] and found["safetensors"]:

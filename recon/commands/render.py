@@ -6,7 +6,6 @@ import argparse
 import logging
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,8 @@ from recon.commands import UsageError
 from recon.commands.output import add_overwrite_argument, progress, say, told_warnings
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from recon.scene import Cameras, Gaussians, Scene
+    from recon.io.options import Axes
+    from recon.scene import Cameras, Scene
 
 
 log = logging.getLogger(__name__)
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from recon import io
     from recon.io.guard import Guard
     from recon.reconstruct import pick_device
-    from recon.render import video
+    from recon.render import Renderer, video
 
     target = Path(args.output)
     guard = Guard([args.scene, *([args.cameras] if args.cameras else [])], overwrite=args.overwrite)
@@ -80,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
         "primitive": "surfel" if args.surfels or scene.report.get("surfels") else "gaussian",
     }  # fmt: skip
     begin = time.perf_counter()
-    pictures = _pictures(scene.gaussians.to(device), cameras, options, progress(args), transparent=background is None)
+    tell = progress(args)
+    renderer = Renderer(scene.gaussians.to(device), **options)
+    pictures = renderer.pictures(cameras, transparent=background is None, progress=lambda share: tell("rendering", share))
     files = video.write(pictures, target, fps=args.fps, guard=guard)
     seconds = time.perf_counter() - begin
     result = {"files": [str(f) for f in files], "frames": len(cameras), "width": width, "height": height, "seconds": seconds}
@@ -89,34 +89,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(gaussians: Gaussians, cameras: Cameras, options: dict[str, Any], tell: Any, *, transparent: bool) -> Iterator[np.ndarray]:
-    """One picture after the other, so that a long video takes no more memory than a short one; with alpha if `transparent`."""
-    import torch
-
-    from recon.render import Renderer
-
-    renderer = Renderer(gaussians, **options)
-    for c in range(len(cameras)):
-        tell("rendering", c / len(cameras))
-        drawn = renderer.render(cameras[c])
-        color, alpha = drawn.color[0], drawn.alpha[0][..., None]
-        if transparent:
-            color = torch.cat([torch.where(alpha > 0, color / alpha.clamp(min=1e-6), torch.zeros_like(color)), alpha], -1)
-        yield (color.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
-    tell("rendering", 1.0)
-
-
 def _path_cameras(args: argparse.Namespace, scene: Scene) -> Cameras | None:
     """The cameras of --path in the scene's world, or the scene's own for --input-cameras; None for the paths around it."""
-    from recon import io
-
     if not args.cameras:
         return scene.cameras if args.path == "input" else None
-    path = Path(args.cameras)
-    axes = args.path_axes or ("opencv" if io.in_numbers_of_trainer(Path(args.scene), path) else None)
-    if axes and not args.path_axes:
-        log.warning('%s is read in the world of its numbers, in which trainers make splats; path_axes="z-up" turns it', path)
-    found = io.load(path, axes=axes)
+    return cameras_of_file(Path(args.cameras), scene, Path(args.scene), axes=args.path_axes)
+
+
+def cameras_of_file(path: Path, scene: Scene, source: Path, *, axes: Axes | None = None, option: str = "path_axes") -> Cameras:
+    """The cameras of a file as pinholes in the world of a scene that was loaded from `source`; `option` turns their numbers. Raises FileError."""
+    from recon import io
+
+    known = axes or ("opencv" if io.in_numbers_of_trainer(source, path) else None)
+    if known and not axes:
+        log.warning('%s is read in the world of its numbers, in which trainers make splats; %s="z-up" turns it', path, option)
+    found = io.load(path, axes=known)
     cameras = moved_to(found.cameras, found.offset, scene.offset)
     if cameras.lenses:
         log.warning("%s: the distortion of its lenses is left out: pictures are drawn as pinholes see them", path)

@@ -7,6 +7,7 @@ import glob
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from recon.commands.output import add_overwrite_argument, progress, say, told_wa
 
 if TYPE_CHECKING:
     from recon.io.guard import Guard
-    from recon.scene import Scene
+    from recon.scene import Cameras, Images, Scene
 
 DEFAULT_FORMATS = "ply,points.ply,glb,colmap"
 SHEET, REPORT = "contact_sheet.png", "report.json"
@@ -24,11 +25,16 @@ SHEET, REPORT = "contact_sheet.png", "report.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", help="photos, folders of photos, patterns, zip archives or videos")
-    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
-    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
+    add_video_arguments(parser)
     add_output_arguments(parser)
     add_network_arguments(parser)
     add_knowledge_arguments(parser)
+
+
+def add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    """--frames and --frame-step."""
+    parser.add_argument("--frames", type=int, default=50, help="frames taken of a video, by sharpness and motion (default: %(default)s)")
+    parser.add_argument("--frame-step", type=int, help="every so many frames of a video instead")
 
 
 def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,22 +48,33 @@ def add_knowledge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """-o and --formats."""
+    """-o, --formats and --max-gaussians: what is written, where, how large."""
     parser.add_argument("-o", "--output", default="out", help="folder for the files (default: %(default)s)")
     parser.add_argument("--formats", default=DEFAULT_FORMATS, help="comma-separated names of `recon convert --help` (default: %(default)s)")
+    parser.add_argument("--max-gaussians", type=int, metavar="N", help="merge Gaussians until there are at most N (default: as many as there are)")
     add_overwrite_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    missing = [p for p in args.photos if not Path(p).exists() and not glob.has_magic(p)]
+    refuse_missing(args.photos, "photo")
+    with frames_as_photos(args.photos, args) as photos:
+        return photos_to_files(photos, args)
+
+
+def refuse_missing(sources: Sequence[str], what: str) -> None:
+    """Raises UsageError for names, patterns apart, of nothing."""
+    missing = [p for p in sources if not Path(p).exists() and not glob.has_magic(p)]
     if missing:
-        raise UsageError(f"no such photo: {', '.join(missing)}")
+        raise UsageError(f"no such {what}: {', '.join(missing)}")
+
+
+def frames_as_photos(sources: Sequence[str], args: argparse.Namespace) -> AbstractContextManager[list[str | Path]]:
+    """The photos with frames in place of videos; where there are such, --pairs auto becomes sequence, for frames lie in order."""
     from recon.photos.video import is_video, videos_as_photos
 
-    if args.pairs == "auto" and any(is_video(p) for p in args.photos):
+    if args.pairs == "auto" and any(is_video(p) for p in sources):
         args.pairs = "sequence"
-    with videos_as_photos(args.photos, count=args.frames, step=args.frame_step) as photos:
-        return photos_to_files(photos, args)
+    return videos_as_photos(sources, count=args.frames, step=args.frame_step)
 
 
 def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> int:
@@ -65,32 +82,19 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
     formats = parse_formats(args.formats)
     clock = Clock(progress(args))
     clock("imports", 0.0)
-    from recon.cameras.known import cameras_of_focal, read_cameras
-    from recon.cameras.plan import free_gibibytes, plan_work, refuse_too_large
     from recon.errors import spelled_for_command_line
-    from recon.io.guard import Guard
     from recon.io.views import picture_names
-    from recon.photos.grid import load_images
-    from recon.reconstruct import check_resolution, pick_device, reconstruct
+    from recon.reconstruct import check_resolution
+    from recon.surfaces.budget import check_budget
 
     check_resolution(args.resolution)
+    check_budget(args.max_gaussians)
     clock("photos", 0.0)
     with told_warnings() as warnings:
-        images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
-        plan = plan_work(len(images), args.pairs, pick_device(args.device))
-        refuse_too_large(plan, free_gibibytes(pick_device(args.device)))
-        if len(images) > 1 and not (args.quiet or args.json):
-            print(plan.line(), file=sys.stderr)
-        cameras = cameras_of_focal(args.focal, images) if args.focal else read_cameras(args.cameras, images) if args.cameras else None
-        inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
-        guard = Guard(inputs, overwrite=args.overwrite)
+        images, cameras, guard = read_photos(photos, args)
         check_folder(Path(args.output), formats, guard, picture_names(images.names, images.files))  # before the work, and again before the files
         with writable_folder(Path(args.output)) as folder:
-            scene = reconstruct(
-                images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
-                pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=clock.part(0.05, 0.9),
-                seed=args.seed,
-            )  # fmt: skip
+            scene = scene_of_photos(images, cameras, args, clock.part(0.05, 0.9), max_gaussians=args.max_gaussians)
             clock("files", 0.9)
             write_scene(scene, folder, formats, guard)
             clock("done", 1.0)
@@ -100,6 +104,36 @@ def photos_to_files(photos: Sequence[str | Path], args: argparse.Namespace) -> i
             write_json(record, folder / REPORT, guard)
     say(args, record, _lines(record))
     return 0
+
+
+def read_photos(photos: Sequence[str | Path], args: argparse.Namespace) -> tuple[Images, Cameras | None, Guard]:
+    """The photos, the cameras that are known of them, and the guard of all that was read. Tells the plan of the work, refuses too large ones."""
+    from recon.cameras.known import told_cameras
+    from recon.cameras.plan import fitting_plan
+    from recon.io.guard import Guard
+    from recon.photos.grid import load_images
+    from recon.reconstruct import pick_device
+
+    images = load_images(photos, long_side=args.resolution, masks=args.masks, all_frames=args.all_frames)
+    plan = fitting_plan(len(images), args.pairs, pick_device(args.device))
+    if len(images) > 1 and not (args.quiet or args.json):
+        print(plan.line(), file=sys.stderr)
+    cameras = told_cameras(images, focal=args.focal, file=args.cameras)
+    inputs = [*(file.path for file in images.files), *(path for path in (args.cameras, args.masks) if path)]
+    return images, cameras, Guard(inputs, overwrite=args.overwrite)
+
+
+def scene_of_photos(
+    images: Images, cameras: Cameras | None, args: argparse.Namespace, tell: Callable[[str, float], None], *, max_gaussians: int | None = None
+) -> Scene:
+    """The scene, by the options of every command that runs a network."""
+    from recon.reconstruct import reconstruct
+
+    return reconstruct(
+        images, model=args.model, weights=args.weights, cameras=cameras, metric=args.metric, device=args.device, matches=args.matches,
+        pairs=args.pairs, place=args.place, surfaces=args.surfaces, resolution=args.resolution, progress=tell, max_gaussians=max_gaussians,
+        seed=args.seed,
+    )  # fmt: skip
 
 
 class Clock:
@@ -192,7 +226,7 @@ def provenance(args: argparse.Namespace) -> dict[str, Any]:
     weights = {"weights": fingerprint(args.model, args.weights)}
     if args.surfaces == "sweep" and (second := second_stage_fingerprint(args.model)):
         weights["sweep_weights"] = second
-    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "seed")}
+    options = {name: getattr(args, name) for name in ("model", "matches", "pairs", "place", "surfaces", "resolution", "max_gaussians", "seed")}
     packages = {name: version(name) for name in ("torch", "numpy", "scipy", "opencv-python-headless")}
     return {"options": options, **weights, "versions": {"recon": recon.__version__, "python": platform.python_version(), **packages}}
 

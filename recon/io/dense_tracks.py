@@ -22,8 +22,7 @@ def dense_tracks(scene: Scene, *, limit: int = 20000) -> Tracks | None:
     maps, cameras = scene.pointmaps, scene.cameras
     if maps is None or len(scene) < 2:
         return None
-    placed = cameras.cam_to_world.isfinite().flatten(1).all(1) & cameras.K.isfinite().flatten(1).all(1)
-    views = placed.nonzero()[:, 0].tolist()
+    views = cameras.posed.nonzero()[:, 0].tolist()
     usable = int(maps.mask[views].sum())
     step = max(1, int((usable / max(limit, 1)) ** 0.5 + 0.999))
     points, colors, rows = [], [], []

@@ -83,7 +83,7 @@ def stems_of(names: Sequence[str]) -> list[str]:
 def views_of(scene: Scene, path: Path) -> list[View]:
     """The views that have a place and a lens; a warning names the others. Raises FileError where none has."""
     cameras, images = scene.cameras.to("cpu"), scene.images
-    placed = cameras.cam_to_world.isfinite().flatten(1).all(1) & cameras.K.isfinite().flatten(1).all(1)
+    placed = cameras.posed
     names, photos = view_names(scene), cameras.for_photos()
     out = []
     for v in placed.nonzero()[:, 0].tolist():
@@ -139,24 +139,43 @@ def write_pictures(views: Sequence[View], folder: Path) -> None:
                     folder.name, _are(turned))  # fmt: skip
 
 
-def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
+def picture_of(view: View) -> np.ndarray:  # [h, w, 3] uint8
+    """The view's photo at the size of its camera: the user's own file where it is at hand, else what the scene holds.
+
+    Raises FileError where a file is no longer what it was, and where the scene holds no picture of the view.
+    """
     from recon.photos.decode import PhotoError, read_photo
     from recon.photos.find import content_of
     from recon.photos.undistort import undistort_picture
 
+    file = view.file
+    if file is None:
+        if view.picture is None:
+            raise fault(view.name, "has no picture in the scene")
+        return view.picture
     try:
-        content = content_of(file)
-        if file.plain:
-            target.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, target)
-            return
-        picture = read_photo(content, file.member or file.path, picture=file.picture, long_side=None).rgb
+        picture = read_photo(content_of(file), file.member or file.path, picture=file.picture, long_side=None).rgb
         if file.distorted is not None:
             picture = undistort_picture(picture, file.distorted, view.camera)
     except PhotoError as error:
         raise fault(file.path, f"has changed since it was read: {reason(error)}") from error
     if picture.shape[:2] != (view.camera.height, view.camera.width):
         raise fault(file.path, f"has changed since it was read: {picture.shape[1]} x {picture.shape[0]} pixels now")
-    target.write_bytes(_jpeg(picture))
+    return picture
+
+
+def _write_photo(view: View, file: PhotoFile, target: Path) -> None:
+    from recon.photos.decode import PhotoError
+    from recon.photos.find import content_of
+
+    if not file.plain:
+        target.write_bytes(_jpeg(picture_of(view)))
+        return
+    try:
+        content = content_of(file)
+        target.write_bytes(content) if isinstance(content, bytes) else shutil.copyfile(content, target)
+    except PhotoError as error:
+        raise fault(file.path, f"has changed since it was read: {reason(error)}") from error
 
 
 def _jpeg(picture: np.ndarray | None) -> bytes:

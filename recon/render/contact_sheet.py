@@ -12,6 +12,7 @@ import torch
 from recon.errors import ReconError
 from recon.io.files import whole_file
 from recon.render import render
+from recon.render.colour_maps import confidence_pictures, depth_pictures
 from recon.scene import Cameras
 
 if TYPE_CHECKING:
@@ -89,31 +90,17 @@ def _photo_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]
 
 
 def _depth_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]]:
-    """Inverse depth on one range for all views, near bright."""
-    assert scene.depth is not None and scene.pointmaps is not None
-    inverse = 1 / scene.depth.cpu().clamp(min=1e-9).numpy()
-    mask = scene.pointmaps.mask.cpu().numpy()
-    low, high = np.percentile(inverse[mask], [1, 99]) if mask.any() else (0.0, 1.0)
-    return [(_coloured(inverse[v], mask[v], low, high, "magma"), f"depth {1 / high:.2f} (bright) to {1 / low:.2f} (dark)") for v in chosen]
+    pictures, near, far = depth_pictures(scene, chosen)
+    return [(_on_background(p), f"depth {near:.2f} (bright) to {far:.2f} (dark)") for p in pictures]
 
 
 def _confidence_tiles(scene: Scene, chosen: list[int]) -> list[tuple[np.ndarray, str]]:
-    assert scene.pointmaps is not None
-    confidence = scene.pointmaps.confidence.cpu().clamp(min=1e-6).log().numpy()
-    mask = scene.pointmaps.mask.cpu().numpy()
-    low, high = np.percentile(confidence[mask], [2, 98]) if mask.any() else (0.0, 1.0)
-    label = f"confidence {math.exp(low):.1f} (dark) to {math.exp(high):.1f} (bright)"
-    return [(_coloured(confidence[v], mask[v], low, high, "viridis"), label) for v in chosen]
+    pictures, low, high = confidence_pictures(scene, chosen)
+    return [(_on_background(p), f"confidence {low:.1f} (dark) to {high:.1f} (bright)") for p in pictures]
 
 
-def _coloured(values: np.ndarray, mask: np.ndarray, low: float, high: float, table: str) -> np.ndarray:  # [H, W] -> [H, W, 3] uint8
-    """Values on a perceptually even colour table; pixels without a value are blank."""
-    import cv2
-
-    scaled = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-12), 0, 1)
-    codes = {"magma": cv2.COLORMAP_MAGMA, "viridis": cv2.COLORMAP_VIRIDIS}
-    colours = cv2.applyColorMap((scaled * 255).round().astype(np.uint8), codes[table])[..., ::-1]
-    return np.where(mask[..., None], colours, np.array(BACKGROUND, np.uint8))
+def _on_background(picture: np.ndarray) -> np.ndarray:  # [H, W, 4] -> [H, W, 3]
+    return np.where(picture[..., 3:] > 0, picture[..., :3], np.array(BACKGROUND, np.uint8))
 
 
 def new_views(scene: Scene) -> list[tuple[np.ndarray, str]]:

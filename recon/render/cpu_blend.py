@@ -1,4 +1,4 @@
-"""Compiled loops that list the splats of each tile and blend them, front to back, 8 pixels of a row at a time; for `render_cpu`. Imports numba.
+"""Compiled loops that blend the splats of each tile, front to back, 8 pixels of a row at a time; for `render_cpu`. Imports numba.
 
 A tile's state is one float array of planes of 256 pixels: light (transmittance), alive (1 until the pixel ends), sums, and this splat's weight.
 """
@@ -10,87 +10,18 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from recon.render.cpu_project import FAST, LOG2_MIN_ALPHA, Real, Whole
+from recon.render.cpu_project import FAST, LOG2_MIN_ALPHA, REACH_MARGIN, TILE, Real, Whole
 from recon.render.options import MAX_ALPHA, MIN_TRANSMITTANCE, SURFEL_FILTER
 
-TILE = 16
 U = np.uint64  # an index that numba need not look at for a sign
 LIGHT, ALIVE, WEIGHT, BEFORE, RED, GREEN, BLUE, DEPTH, MEDIAN, NORMAL_X, NORMAL_Y, NORMAL_Z = (U(p * TILE * TILE) for p in range(12))
 PLANES, PLANES_EXTRAS = 8, 12
 CHECK_EVERY = 32  # splats between looks whether the whole tile has ended
-REACH_MARGIN = 2e-3
 # 2^y on [-1, 0] by least squares on Chebyshev nodes, relative error below 1e-7; 2^x = (2^(x/8))^8 for x in -8..0
 POWER = tuple(float(c) for c in np.polynomial.Chebyshev.interpolate(lambda y: 2.0**y, 6, domain=[-1, 0]).convert(kind=np.polynomial.Polynomial).coef)
 P0, P1, P2, P3, P4, P5, P6 = (np.float32(c) for c in POWER)
 EIGHTH, MIN_POWER, CAP, LAST = np.float32(1 / 8), np.float32(LOG2_MIN_ALPHA), np.float32(MAX_ALPHA), np.float32(MIN_TRANSMITTANCE)
 ONE, NONE, HALF, LOWEST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(-8)
-
-
-@njit(inline="always")
-def _tile_row_span(shape: np.ndarray, i: int, row: int, columns: int) -> tuple[int, int]:
-    """Tiles [first, last) of a row of tiles that the ellipse of splat i touches (its leftmost and rightmost points between the row's pixels)."""
-    x, y, la, lb, lc = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3], shape[i, 4]
-    reach = shape[i, 5] - LOG2_MIN_ALPHA + REACH_MARGIN
-    half = math.sqrt(reach) / lc
-    low, high = max(row * TILE + 0.5 - y, -half), min(row * TILE + TILE - 0.5 - y, half)
-    if low > high:
-        return 0, 0
-    tip = lb * half / math.sqrt(lb * lb + lc * lc)
-    d = min(max(-tip, low), high)
-    right = x + (math.sqrt(max(reach - (lc * d) ** 2, 0.0)) - lb * d) / la
-    d = min(max(tip, low), high)
-    left = x + (-math.sqrt(max(reach - (lc * d) ** 2, 0.0)) - lb * d) / la
-    first = int(min(max(math.ceil((left - TILE + 0.5) / TILE), 0.0), columns))
-    return first, max(first, int(min(max(math.floor((right - 0.5) / TILE) + 1.0, 0.0), columns)))
-
-
-@njit(inline="always")
-def _rows(shape: np.ndarray, boxes: np.ndarray, i: int, rows: int) -> tuple[int, int]:
-    """Rows of tiles [first, last) that splat i can touch."""
-    if len(boxes):
-        low, high = boxes[i, 1], boxes[i, 3]
-    else:
-        half = math.sqrt(shape[i, 5] - LOG2_MIN_ALPHA + REACH_MARGIN) / shape[i, 4]
-        low, high = shape[i, 1] - half, shape[i, 1] + half
-    first = int(min(max(math.floor(low / TILE), 0.0), rows))
-    return first, max(first, int(min(max(math.ceil(high / TILE), 0.0), rows)))
-
-
-@njit(inline="always")
-def _columns(shape: np.ndarray, boxes: np.ndarray, i: int, row: int, columns: int) -> tuple[int, int]:
-    if len(boxes):
-        first = int(min(max(math.floor(boxes[i, 0] / TILE), 0.0), columns))
-        return first, max(first, int(min(max(math.ceil(boxes[i, 2] / TILE), 0.0), columns)))
-    return _tile_row_span(shape, i, row, columns)
-
-
-@njit(parallel=True, cache=True)
-def count_pairs(shape: np.ndarray, order: np.ndarray, boxes: np.ndarray, columns: int, rows: int, counts: np.ndarray) -> None:
-    """Adds to counts [parts, tiles] how many splats of each part of the order touch each tile; boxes [M, 4] of surfels, or [0, 4]."""
-    parts = len(counts)
-    for p in prange(parts):
-        for j in range(len(order) * p // parts, len(order) * (p + 1) // parts):
-            i = order[j]
-            top, bottom = _rows(shape, boxes, i, rows)
-            for row in range(top, bottom):
-                first, last = _columns(shape, boxes, i, row, columns)
-                for column in range(first, last):
-                    counts[p, row * columns + column] += 1
-
-
-@njit(parallel=True, cache=True)
-def list_pairs(shape: np.ndarray, order: np.ndarray, boxes: np.ndarray, columns: int, rows: int, places: np.ndarray, listed: np.ndarray) -> None:
-    """The same walk, writing each splat's number; `places` [parts, tiles] are used up."""
-    parts = len(places)
-    for p in prange(parts):
-        for j in range(len(order) * p // parts, len(order) * (p + 1) // parts):
-            i = order[j]
-            top, bottom = _rows(shape, boxes, i, rows)
-            for row in range(top, bottom):
-                first, last = _columns(shape, boxes, i, row, columns)
-                for column in range(first, last):
-                    listed[places[p, row * columns + column]] = i
-                    places[p, row * columns + column] += 1
 
 
 @njit(fastmath=FAST)

@@ -1,4 +1,4 @@
-"""Compiled loops that project Gaussians and sort them by depth; the twin of recon/render_projection.py for `render_cpu`. Imports numba."""
+"""Compiled loops that project Gaussians; the twin of recon/render/projection.py for `render_cpu`. Imports numba."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from numba import njit, prange
 from recon.render.options import DILATION, FIELD_MARGIN, MIN_ALPHA
 
 CULLED = np.uint32(0xFFFFFFFF)
+BLOCK = 256  # Gaussians that a thread projects one after the other
 LOG2_E = 1 / math.log(2)
 LOG2_MIN_ALPHA = math.log2(MIN_ALPHA)
+REACH_MARGIN = 2e-3  # what lists and blending allow for rounding, in powers of two
+TILE = 16
 Real: TypeAlias = float | np.floating[Any]  # numba tells the widths apart
 Whole: TypeAlias = int | np.integer[Any]
 FAST = {"contract", "reassoc", "nsz", "arcp"}  # not "nnan" or "ninf"
@@ -54,12 +57,20 @@ def rotation(q: np.ndarray) -> tuple[float, ...]:
     )  # fmt: skip
 
 
+@njit(inline="always", error_model="numpy")
+def tiles_between(low: Real, high: Real, side: int) -> tuple[int, int]:
+    """The tiles [first, last) of a row or column of `side` pixels that have a pixel's centre between two places."""
+    most = (side + TILE - 1) // TILE
+    first = int(min(max(math.ceil((low - (TILE - 0.5)) / TILE), 0.0), most))
+    return first, max(first, int(min(max(math.floor((high - 0.5) / TILE) + 1.0, 0.0), most)))
+
+
 @njit(fastmath=FAST)
 def project_shape(
     x: Real, y: Real, z: Real, R: tuple[float, ...], size: np.ndarray, opacity: Real, K: np.ndarray, T: np.ndarray, width: int, height: int,
-    antialiased: bool, radius_clip: Real, out: np.ndarray,
+    antialiased: bool, radius_clip: Real, out: np.ndarray, box: np.ndarray,
 ) -> bool:  # fmt: skip
-    """Writes the shape of one Gaussian at x, y, z in camera axes; False where nothing of it is on the screen."""
+    """Writes the shape of one Gaussian at x, y, z in camera axes, and the tiles about it; False where nothing of it is on the screen."""
     fx, fy, skew, cx, cy = K[0, 0], K[1, 1], K[0, 1], K[0, 2], K[1, 2]
     margin_x, margin_y = FIELD_MARGIN * width / fx, FIELD_MARGIN * height / fy
     a = min(max(x / z, -cx / fx - margin_x), (width - cx) / fx + margin_x)
@@ -91,13 +102,15 @@ def project_shape(
     root, spread = math.sqrt(yy), math.sqrt(wide)
     out[0], out[1], out[2], out[3] = u, v, unit * root / spread, -unit * xy / (spread * root)
     out[4], out[5] = unit / root, lo
+    reach = math.sqrt(lo - LOG2_MIN_ALPHA + REACH_MARGIN) / unit
+    box[0], box[1] = tiles_between(u - reach * math.sqrt(xx), u + reach * math.sqrt(xx), width)
+    box[2], box[3] = tiles_between(v - reach * root, v + reach * root, height)
     return True
 
 
 @njit(fastmath=FAST)
-def color_of(sh: np.ndarray, x: Real, y: Real, z: Real, out: np.ndarray) -> None:
-    """Writes the colour of coefficients [K, 3] seen along x, y, z (of any length)."""
-    weight = np.empty(25, np.float32)
+def color_of(sh: np.ndarray, x: Real, y: Real, z: Real, weight: np.ndarray, out: np.ndarray) -> None:
+    """Writes the colour of coefficients [K, 3] seen along x, y, z (of any length); `weight` [25] is room to work in."""
     n, bases = 1 / math.sqrt(x * x + y * y + z * z), len(sh)
     harmonics(x * n, y * n, z * n, bases, weight)
     red, green, blue = np.float32(0.5), np.float32(0.5), np.float32(0.5)
@@ -110,59 +123,34 @@ def color_of(sh: np.ndarray, x: Real, y: Real, z: Real, out: np.ndarray) -> None
 def project(
     means: np.ndarray, quats: np.ndarray, scales: np.ndarray, opacities: np.ndarray, sh: np.ndarray, K: np.ndarray, T: np.ndarray,
     width: int, height: int, antialiased: bool, near: Real, far: Real, radius_clip: Real, extras: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Shapes [N, 6] (x, y, la, lb, lc, log2 opacity), values [N, 4 or 7] (colour, z, normal) and depth keys [N] uint32 (CULLED where unseen).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Shapes [N, 6] (x, y, la, lb, lc, log2 opacity), values [N, 4 or 7] (colour, z, normal), the tiles about each (as in `count_pairs`) [N, 4]
+    and depth keys [N] uint32 (CULLED where unseen).
 
     A splat covers the pixel at (x + dx, y + dy) by 2^(log2 opacity - (la dx + lb dy)^2 - (lc dy)^2).
     """
     count = means.shape[0]
-    shape, keys = np.empty((count, 6), np.float32), np.empty(count, np.uint32)
+    shape, keys, boxes = np.empty((count, 6), np.float32), np.empty(count, np.uint32), np.empty((count, 4), np.uint16)
     values = np.empty((count, 7 if extras else 4), np.float32)
-    for i in prange(count):
-        keys[i] = CULLED
-        ox, oy, oz = means[i, 0] - T[0, 3], means[i, 1] - T[1, 3], means[i, 2] - T[2, 3]
-        z = np.float32(T[0, 2] * ox + T[1, 2] * oy + T[2, 2] * oz)
-        if not (near <= z <= far) or opacities[i] < MIN_ALPHA:
-            continue
-        x, y = T[0, 0] * ox + T[1, 0] * oy + T[2, 0] * oz, T[0, 1] * ox + T[1, 1] * oy + T[2, 1] * oz
-        R = rotation(quats[i])
-        if not project_shape(x, y, z, R, scales[i], opacities[i], K, T, width, height, antialiased, radius_clip, shape[i]):
-            continue
-        keys[i] = z.view(np.uint32)  # z > 0, so its bits order as it does
-        color_of(sh[i], ox, oy, oz, values[i])
-        values[i, 3] = z
-        if extras:
-            axis = 0 if scales[i, 0] <= scales[i, 1] and scales[i, 0] <= scales[i, 2] else (1 if scales[i, 1] <= scales[i, 2] else 2)
-            nx, ny, nz = R[axis], R[3 + axis], R[6 + axis]
-            sign = -1.0 if nx * ox + ny * oy + nz * oz > 0 else 1.0
-            values[i, 4], values[i, 5], values[i, 6] = sign * nx, sign * ny, sign * nz
-    return shape, values, keys
-
-
-@njit(parallel=True, cache=True)
-def sort_by_depth(keys: np.ndarray, parts: int) -> np.ndarray:  # [N] uint32 -> [M] uint32
-    """Numbers of the seen ones by increasing key, equal keys in their order: radix sort with three digits of 11 bits, in parallel parts."""
-    count = len(keys)
-    order, other = np.empty(count, np.uint32), np.empty(count, np.uint32)
-    seen = 0
-    for i in range(count):
-        if keys[i] != CULLED:
-            order[seen] = i
-            seen += 1
-    place = np.zeros((parts, 2048), np.int64)
-    for shift in (0, 11, 22):
-        place[:] = 0
-        for p in prange(parts):
-            for j in range(seen * p // parts, seen * (p + 1) // parts):
-                place[p, (keys[order[j]] >> np.uint32(shift)) & np.uint32(2047)] += 1
-        total = 0
-        for digit in range(2048):
-            for p in range(parts):
-                total, place[p, digit] = total + place[p, digit], total
-        for p in prange(parts):
-            for j in range(seen * p // parts, seen * (p + 1) // parts):
-                digit = (keys[order[j]] >> np.uint32(shift)) & np.uint32(2047)
-                other[place[p, digit]] = order[j]
-                place[p, digit] += 1
-        order, other = other, order
-    return order[:seen]
+    blocks = (count + BLOCK - 1) // BLOCK
+    for block in prange(blocks):
+        weight = np.empty(25, np.float32)
+        for i in range(block * BLOCK, min(count, block * BLOCK + BLOCK)):
+            keys[i] = CULLED
+            ox, oy, oz = means[i, 0] - T[0, 3], means[i, 1] - T[1, 3], means[i, 2] - T[2, 3]
+            z = np.float32(T[0, 2] * ox + T[1, 2] * oy + T[2, 2] * oz)
+            if not (near <= z <= far) or opacities[i] < MIN_ALPHA:
+                continue
+            x, y = T[0, 0] * ox + T[1, 0] * oy + T[2, 0] * oz, T[0, 1] * ox + T[1, 1] * oy + T[2, 1] * oz
+            R = rotation(quats[i])
+            if not project_shape(x, y, z, R, scales[i], opacities[i], K, T, width, height, antialiased, radius_clip, shape[i], boxes[i]):
+                continue
+            keys[i] = z.view(np.uint32)  # z > 0, so its bits order as it does
+            color_of(sh[i], ox, oy, oz, weight, values[i])
+            values[i, 3] = z
+            if extras:
+                axis = 0 if scales[i, 0] <= scales[i, 1] and scales[i, 0] <= scales[i, 2] else (1 if scales[i, 1] <= scales[i, 2] else 2)
+                nx, ny, nz = R[axis], R[3 + axis], R[6 + axis]
+                sign = -1.0 if nx * ox + ny * oy + nz * oz > 0 else 1.0
+                values[i, 4], values[i, 5], values[i, 6] = sign * nx, sign * ny, sign * nz
+    return shape, values, boxes, keys

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,9 +21,10 @@ Draw = Callable[[Cameras, RenderOptions], Rendering]
 class Renderer:
     """Draws one scene again and again: `Renderer(gaussians, width=640, height=480).render(cameras)`, with the options of `recon.render`.
 
-    The Gaussians are looked at and packed once, here, and are to stay as they are. On CUDA colours, rotations, scales and opacities become
-    half floats (where these can hold them; the picture stays within 50 dB), so that the Gaussians themselves may go; "cpu" lays them out
-    for its caches. No gradients. Raises ReconError as `recon.render` does. What it holds on a GPU goes when the object does.
+    The Gaussians are looked at once, here, and are to stay as they are. On CUDA they are packed (`recon.render.packed`: colours as half floats,
+    where these can hold them; the picture stays within 50 dB), so that the Gaussians themselves may go; "cpu" copies them in an order that keeps
+    neighbours together (surfels not), with the very pictures of `recon.render`; the other backends draw them as they are.
+    No gradients. Raises ReconError as `recon.render` does. What it holds on a GPU goes when the object does.
     """
 
     def __init__(
@@ -60,6 +62,21 @@ class Renderer:
         with torch.no_grad():
             return self._draw(cameras, options)
 
+    def pictures(self, cameras: Cameras, *, transparent: bool = False, progress: Callable[[float], None] | None = None) -> Iterator[np.ndarray]:
+        """uint8 RGB pictures [H, W, 3] of the cameras, with alpha [H, W, 4] if `transparent`; `progress` is told the share done.
+
+        One after the other, so that a long video takes no more memory than a short one.
+        """
+        tell = progress or (lambda share: None)
+        for c in range(len(cameras)):
+            tell(c / len(cameras))
+            drawn = self.render(cameras[c])
+            color, alpha = drawn.color[0], drawn.alpha[0][..., None]
+            if transparent:
+                color = torch.cat([torch.where(alpha > 0, color / alpha.clamp(min=1e-6), torch.zeros_like(color)), alpha], -1)
+            yield (color.clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+        tell(1.0)
+
 
 def _prepared(backend: Backend, gaussians: Gaussians, options: RenderOptions, check: bool) -> Draw:
     """The drawing of one scene by one backend."""
@@ -72,4 +89,9 @@ def _prepared(backend: Backend, gaussians: Gaussians, options: RenderOptions, ch
         kept = gaussians if source is None else source
         return lambda cameras, options: render_cuda(kept, cameras, options, check=check, plans=plans)
     draw = renderer_of(backend)
+    if backend == "cpu" and options.primitive == "gaussian":
+        from recon.render.cpu import Packed, render_cpu
+
+        packed = Packed(gaussians, morton=True)
+        return lambda cameras, options: render_cpu(packed, cameras.to("cpu"), options)
     return lambda cameras, options: draw(gaussians, cameras.to(gaussians.means.device), options)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from recon.errors import ShapeError
 from recon.lenses import Lens
-from recon.scene.tensors import GRID_SHAPES, Index, Tensors, check_shapes, default
+from recon.scene.tensors import GRID_SHAPES, Index, Scalable, check_shapes, default
 
 PlacedBy = Literal["given", "matches", "pointmap", "unplaced"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cameras(Tensors):
+class Cameras(Scalable):
     """Cameras, OpenCV axes, on one pixel grid: pinholes unless `lenses` tell of distortion. NaN matrices are allowed for what is not known."""
 
     K: Tensor  # [V, 3, 3] pixels
@@ -56,6 +56,17 @@ class Cameras(Tensors):
     def __getitem__(self, index: Index) -> Cameras:
         """Some of the cameras; one number keeps the views' dimension."""
         return self._take(index, len(self))
+
+    def scaled(self, factor: float) -> Cameras:
+        """The same, their places `factor` times as far from the world's origin."""
+        T = self.cam_to_world.clone()
+        T[:, :3, 3] *= factor
+        return replace(self, cam_to_world=T)
+
+    @property
+    def posed(self) -> Tensor:  # [V] bool
+        """Which have a place and a lens: nothing of either is NaN."""
+        return self.cam_to_world.isfinite().flatten(1).all(1) & self.K.isfinite().flatten(1).all(1)
 
     @property
     def world_to_cam(self) -> Tensor:  # [V, 4, 4]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recon.errors import ShapeError
+from recon.errors import GeometryError, ShapeError
 from recon.scene.cameras import Cameras
 from recon.scene.images import Images
 from recon.scene.surfaces import Gaussians, Mesh, Pointmaps, Tracks
-from recon.scene.tensors import GRID_SHAPES, Tensors, check_shapes
+from recon.scene.tensors import GRID_SHAPES, Scalable, Tensors, check_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,22 @@ class Scene(Tensors):
 
     def __len__(self) -> int:
         return len(self.cameras)
+
+    def with_scale(self, factor: float, *, metric: bool | None = None) -> Scene:
+        """The scene `factor` times as large: cameras, depth, points, Gaussians, mesh and tracks together, about the world's origin.
+
+        `metric`: whether the new unit is a metre; left out, a scene in metres is in metres only as long as nothing changes. Raises GeometryError
+        for a factor that is not a positive number.
+        """
+        if not (math.isfinite(factor) and factor > 0):
+            raise GeometryError(f"the factor of a scale is {factor}, wanted a positive number")
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: part.scaled(factor) for name, part in parts.items() if isinstance(part, Scalable)}
+        x, y, z = (factor * v for v in self.offset)
+        return replace(
+            self, **moved, depth=None if self.depth is None else self.depth * factor, offset=(x, y, z),
+            metric=self.metric and factor == 1 if metric is None else metric,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from recon.errors import ShapeError
-from recon.scene.tensors import Index, Tensors, check_shapes
+from recon.scene.tensors import Index, Scalable, check_shapes
 
 SH_SIZES = (1, 4, 9, 16, 25)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pointmaps(Tensors):
+class Pointmaps(Scalable):
     """A point for each pixel. Confidence is 0.2 / (expected relative error of the depth), at least 1: 10 stands for 2 %."""
 
+    lengths: ClassVar[tuple[str, ...]] = ("points",)
     points: Tensor  # [V, H, W, 3] world
     confidence: Tensor  # [V, H, W]
     mask: Tensor  # [V, H, W] bool: which points to use
@@ -34,9 +36,10 @@ class Pointmaps(Tensors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaussians(Tensors):
+class Gaussians(Scalable):
     """3D Gaussians, activated values."""
 
+    lengths: ClassVar[tuple[str, ...]] = ("means", "scales")
     means: Tensor  # [N, 3] world
     quats: Tensor  # [N, 4] wxyz, unit
     scales: Tensor  # [N, 3] standard deviations along the rotated axes, in world units
@@ -57,9 +60,10 @@ class Gaussians(Tensors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mesh(Tensors):
+class Mesh(Scalable):
     """Triangles, counter-clockwise seen from outside. Where there is a texture it is what shows, and colors are for programs without textures."""
 
+    lengths: ClassVar[tuple[str, ...]] = ("vertices",)
     vertices: Tensor  # [P, 3] world
     faces: Tensor  # [F, 3] int64
     colors: Tensor | None = None  # [P, 3] 0..1 sRGB
@@ -81,9 +85,10 @@ class Mesh(Tensors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tracks(Tensors):
+class Tracks(Scalable):
     """Points seen in several views, and where: what placed the cameras."""
 
+    lengths: ClassVar[tuple[str, ...]] = ("points",)
     points: Tensor  # [P, 3] world
     view: Tensor  # [O] int, of each observation
     point: Tensor  # [O] int, index into points

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -68,6 +68,16 @@ class Tensors:
         taken = {k: v[rows.to(v.device)] for k, v in values.items() if isinstance(v, Tensor)}
         taken |= {k: tuple(v[i] for i in rows.tolist()) for k, v in values.items() if isinstance(v, tuple) and len(v) == count}
         return replace(self, **taken)  # type: ignore[type-var]
+
+
+class Scalable(Tensors):
+    """Tensors of which some are in the world's unit: `lengths` names them."""
+
+    lengths: ClassVar[tuple[str, ...]] = ()
+
+    def scaled(self, factor: float) -> Self:
+        """The same `factor` times as large, about the world's origin."""
+        return replace(self, **{name: getattr(self, name) * factor for name in self.lengths})  # type: ignore[type-var]
 
 
 def default(owner: object, name: str, value: Any) -> None:

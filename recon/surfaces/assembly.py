@@ -12,6 +12,7 @@ from recon.geometry import unproject
 from recon.photos.moves import move_K, move_maps, move_points
 from recon.scene import Cameras, Gaussians, Pointmaps, Scene, Tracks
 from recon.surfaces.depth_maps import DepthMaps
+from recon.surfaces.exposure import exposure_shifts, levelled
 from recon.surfaces.merging import contradicted, finest_first, fuse_depth, off_surface, one_layer
 from recon.surfaces.pixel_gaussians import pixel_gaussians
 
@@ -43,7 +44,8 @@ def assemble(
     depth = fuse_depth(maps.depth, maps.relative_error, mask, K, T, partners)
     layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
     sure = maps.confidence
-    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections)
+    shift = exposure_shifts(images.rgb, depth, mask, K, T, partners)
+    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections, shift)
     cameras = Cameras(
         K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
@@ -55,11 +57,12 @@ def assemble(
 
 
 def gaussians_of(
-    images: Images, grid: Images, depth: Tensor, confidence: Tensor, layer: Tensor, K: Tensor, cam_to_world: Tensor, corrections: Tensor | None
-) -> Gaussians:
+    images: Images, grid: Images, depth: Tensor, confidence: Tensor, layer: Tensor, K: Tensor, cam_to_world: Tensor, corrections: Tensor | None,
+    shift: Tensor,
+) -> Gaussians:  # fmt: skip
     """One Gaussian for each pixel of the layer, view after view: all at once their making takes ten times the memory of the result.
 
-    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`.
+    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`; shift [V, 3]: see exposure.py.
     """
     ends = layer.sum((1, 2)).cumsum(0).tolist()
     new = lambda *shape: torch.empty(ends[-1], *shape)
@@ -71,7 +74,7 @@ def gaussians_of(
             more = corrections[one]
         elif corrections is not None:
             more = move_maps(corrections[one].permute(0, 3, 1, 2), grid[v], images[v]).permute(0, 2, 3, 1)
-        rgb = images.rgb[one].cpu().float()
+        rgb = levelled(images.rgb[one].cpu().float(), shift[one])
         rows = pixel_gaussians(unproject(depth[one], K[one]), rgb, confidence[one], layer[one], K[one], cam_to_world[one], more)
         for whole, part in zip(out, rows, strict=True):
             whole[start:end] = part

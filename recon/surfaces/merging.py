@@ -46,6 +46,12 @@ def fuse_depth(depth: Tensor, relative_error: Tensor, mask: Tensor, K: Tensor, c
     return out
 
 
+def closed(mask: Tensor) -> Tensor:  # [..., h, w] bool -> [..., 1, h, w] 0 or 1
+    """The mask without its gaps of a pixel or two, and no larger: a rim that it claimed beyond itself would be a crack in the merged surface."""
+    grown = F.max_pool2d(mask.float().unsqueeze(-3), 3, 1, 1)
+    return -F.max_pool2d(-grown, 3, 1, 1)
+
+
 def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]], order: list[int]) -> Tensor:
     """Which pixels of mask [V, ..., h, w] are left when each place of the surface is shown by one view: the one that sees it best, as a rule the
     nearest.
@@ -59,8 +65,7 @@ def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, part
         points = unproject(depth[a], K[a], cam_to_world[a]) if others else None
         for b in others:
             same = compare(depth[a], K[a], cam_to_world[a], depth[b], K[b], cam_to_world[b], points=points)
-            covered = F.max_pool2d(kept[b].float().unsqueeze(-3), 3, 1, 1)
-            stands = sample(torch.cat([covered, size[b].unsqueeze(-3)], -3), same.xy, "nearest")
+            stands = sample(torch.cat([closed(kept[b]), size[b].unsqueeze(-3)], -3), same.xy, "nearest")
             kept[a] &= ~(same.agrees & (stands.select(-3, 0) > 0.5) & (stands.select(-3, 1) < COARSER * size[a]))
     return kept
 

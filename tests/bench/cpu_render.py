@@ -25,7 +25,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 import torch  # noqa: E402
 from render_scenes import filled_view, psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from recon.render import render  # noqa: E402
+from recon.render import Renderer, render  # noqa: E402
 from recon.render.camera_paths import orbit, surroundings  # noqa: E402
 
 
@@ -55,11 +55,16 @@ def main() -> int:
         gaussians, view = scene.gaussians, orbit(surroundings(scene), width=1280, height=720, frames=8)[[1]]
         result["scene"] = timed(lambda: render(gaussians, view, backend="cpu"), 20)
         result["scene"] |= {"gaussians": len(gaussians), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        again = Renderer(gaussians, width=view.width, height=view.height, backend="cpu")
+        result["scene_renderer"] = timed(lambda: again.render(view), 20)  # the first picture is not counted
         passed &= result["scene"]["best_s"] <= 3 and result["scene"]["peak_mb"] < 3000
     gaussians, view = filled_view(100_000, 512, 512)
     fast, slow = (lambda: render(gaussians, view, backend="cpu"), lambda: render(gaussians, view, backend="torch"))
-    result["random"] = {"cpu": timed(fast, 20), "torch": timed(slow, 3), "psnr": psnr(fast().color, slow().color)}
-    result["random"]["speedup"] = result["random"]["torch"]["best_s"] / result["random"]["cpu"]["best_s"]
+    again_random = Renderer(gaussians, width=view.width, height=view.height, backend="cpu")
+    random: dict[str, Any] = {"cpu": timed(fast, 20), "renderer": timed(lambda: again_random.render(view), 20), "torch": timed(slow, 3)}
+    random["psnr"] = psnr(fast().color, slow().color)
+    random["speedup"] = random["torch"]["best_s"] / random["cpu"]["best_s"]
+    result["random"] = random
     passed &= result["random"]["cpu"]["best_s"] <= 0.5 and result["random"]["speedup"] >= 20 and result["random"]["psnr"] >= 50
     print(json.dumps(result, indent=1))
     if args.output:

@@ -27,7 +27,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import gpu_timing as timing  # noqa: E402  # pyright: ignore[reportMissingImports]
 import torch  # noqa: E402
-from gpu_timing import results, timed, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
+from gpu_timing import timed  # noqa: E402  # pyright: ignore[reportMissingImports]
+from gpu_verdicts import failures, results, save, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 from torch.utils import cpp_extension  # noqa: E402
 
@@ -181,7 +182,7 @@ def main() -> int:
         for folder, name, file in kept:
             place(package, folder, name, file)
     elif not build(package, args.output, args.libraries, args.build_seconds):
-        timing.save(args.output / "higs.json")
+        save(args.output / "higs.json")
         return 1
     if args.build_only:
         return 0
@@ -190,13 +191,13 @@ def main() -> int:
         rows = results.setdefault("higs", [])
         for make in timing.cases(args.scenes):
             rows.append(measure(experimental, *make()))
-            timing.save(args.output / "higs.json")
+            save(args.output / "higs.json")
             torch.cuda.empty_cache()
     except Exception:
         traceback.print_exc()
         verdict(False, "HiGS broke off, see above")
-    timing.save(args.output / "higs.json")
-    return 1 if timing.failures else 0
+    save(args.output / "higs.json")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -9,21 +9,19 @@ The exit code says whether all bounds held. Figures go to networks_gpu.json in -
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import torch  # noqa: E402
+from gpu_verdicts import add_output_arguments, results, run_part, summary, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
@@ -35,15 +33,6 @@ from recon.models.triplane_gaussian.model import VIEW  # noqa: E402
 
 PAIR_MS, EIGHT_PAIRS_MS, SPLAT_MS, SPLAT_MIB, OBJECT_MS, NEAR = 9.0, 40.0, 7.0, 1200.0, 40.0, 1e-2
 FASTER, SMALLER, EQUAL = 5.0, 10.0, 1e-3
-results: dict[str, Any] = {}
-failures: list[str] = []
-
-
-def verdict(passed: bool, text: str) -> None:
-    """One PASS or FAIL line."""
-    print(f"{'PASS' if passed else 'FAIL'}  {text}", flush=True)
-    if not passed:
-        failures.append(text)
 
 
 def measure(work: Callable[[], Any], repeats: int) -> tuple[float, float]:
@@ -207,31 +196,17 @@ def cost_volume(repeats: int) -> None:
 PARTS = {"cost_volume": cost_volume, "mvsplat": mvsplat, "triplane": triplane, "dust3r": dust3r}
 
 
-def save(folder: Path, commit: str) -> None:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout.strip()
-    about = {"device": torch.cuda.get_device_name(), "commit": found or commit, "torch": torch.__version__, "failures": failures}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "networks_gpu.json").write_text(json.dumps(about | results, indent=1) + "\n")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--commit", default="", help="what to write where there is no git")
-    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
+    add_output_arguments(parser)
     args = parser.parse_args()
     print(f"      {torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     with torch.no_grad():
         for name in args.only:
-            try:
-                PARTS[name](args.repeats)
-            except Exception as error:  # the other parts are still worth their minutes
-                traceback.print_exc()
-                verdict(False, f"{name}: {error}")
-            save(args.output, args.commit)
-    print("all passed" if not failures else f"{len(failures)} FAILED: " + "; ".join(failures))
-    return 1 if failures else 0
+            run_part(name, partial(PARTS[name], args.repeats), args.output / "networks_gpu.json", args.commit)
+    return summary()
 
 
 if __name__ == "__main__":

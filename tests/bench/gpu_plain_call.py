@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import gpu_timing as timing  # noqa: E402  # pyright: ignore[reportMissingImports]
 import torch  # noqa: E402
-from gpu_timing import HandCaptured, failures, results, timed, verdict, waited  # noqa: E402  # pyright: ignore[reportMissingImports]
+from gpu_timing import HandCaptured, timed, waited  # noqa: E402  # pyright: ignore[reportMissingImports]
+from gpu_verdicts import add_output_arguments, results, run_part, save, summary, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import filled_view, psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from recon import kernels  # noqa: E402
@@ -198,7 +200,7 @@ def bench(args: argparse.Namespace) -> None:
         except Exception:
             traceback.print_exc()
             verdict(False, "bench: a scene failed, see above")
-        timing.save(args.output / args.json, args.commit)
+        save(args.output / args.json, args.commit)
         torch.cuda.empty_cache()
 
 
@@ -270,7 +272,7 @@ def large(args: argparse.Namespace) -> None:
             except Exception:
                 traceback.print_exc()
                 verdict(False, f"large: {count:,} at {width} x {height} failed, see above")
-            timing.save(args.output / args.json, args.commit)
+            save(args.output / args.json, args.commit)
             gaussians = None
             clear()
             torch.cuda.empty_cache()
@@ -297,9 +299,8 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["tests", "bench", "batch", "extras"])
     parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes", help="folder with the real scenes")
     parser.add_argument("--seconds", type=float, default=570, help="time limit")
-    parser.add_argument("--commit", default="", help="what to write where there is no git")
     parser.add_argument("--json", default="plain_call.json", help="name of the file with the figures")
-    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
+    add_output_arguments(parser)
     args = parser.parse_args()
     args.start = time.monotonic()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -316,16 +317,8 @@ def main() -> int:
         if waiting and name not in ("compile", "tests", "sanitize"):
             timing.wait_for_gsplat(build, log, left(args) - 150, args.output)
             waiting = False
-        begin = time.monotonic()
-        try:
-            PARTS[name](args)
-        except Exception:
-            traceback.print_exc()
-            verdict(False, f"{name} broke off, see above")
-        print(f"      {name}: {time.monotonic() - begin:.1f} s", flush=True)
-        timing.save(args.output / args.json, args.commit)
-    print("all passed" if not failures else f"{len(failures)} FAILED: " + "; ".join(failures))
-    return 1 if failures else 0
+        run_part(name, partial(PARTS[name], args), args.output / args.json, args.commit)
+    return summary()
 
 
 if __name__ == "__main__":

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import torch  # noqa: E402
+from gpu_verdicts import add_output_arguments, failures, results, run_part, summary, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from plane_sweep_draws import STAGES, allowed, differences, random_sweep, stage  # noqa: E402  # pyright: ignore[reportMissingImports]
 from torch.nn.functional import grid_sample  # noqa: E402
 
@@ -37,15 +35,6 @@ from recon.models.layers.plane_sweep.specification import pool, project  # noqa:
 ours, specification = partial(plane_sweep, backend="cuda"), partial(plane_sweep, backend="torch")
 TYPES = (torch.float32, torch.bfloat16)
 FASTER, SMALLER, FASTER_WITH_GRADIENTS = 5.0, 10.0, 1.0
-results: dict[str, Any] = {}
-failures: list[str] = []
-
-
-def verdict(passed: bool, text: str) -> None:
-    """One PASS or FAIL line."""
-    print(f"{'PASS' if passed else 'FAIL'}  {text}", flush=True)
-    if not passed:
-        failures.append(text)
 
 
 def check(count: int) -> None:
@@ -153,34 +142,22 @@ def sanitize() -> None:
             verdict(False, f"compute-sanitizer {check_name} did not finish: {error}"[:300])
 
 
-def save(folder: Path, commit: str) -> None:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout.strip()
-    about = {"device": torch.cuda.get_device_name(), "commit": found or commit, "torch": torch.__version__, "failures": failures}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plane_sweep_gpu.json").write_text(json.dumps(about | results, indent=1) + "\n")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20, help="random sweeps to compare")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--sanitize", action="store_true", help="also run under compute-sanitizer")
     parser.add_argument("--smoke", action="store_true", help="a few sweeps only, for the sanitizer")
-    parser.add_argument("--commit", default="", help="what to write where there is no git")
-    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
+    add_output_arguments(parser)
     args = parser.parse_args()
     if args.smoke:
         smoke()
         return 1 if failures else 0
-    start = time.monotonic()
     print(f"      {torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     steps = [("check", partial(check, args.draws)), ("bench", partial(bench, args.repeats)), *([("sanitize", sanitize)] if args.sanitize else [])]
     for name, step in steps:
-        step()
-        save(args.output, args.commit)
-        print(f"      {name}: {time.monotonic() - start:.1f} s", flush=True)
-    print("all passed" if not failures else f"{len(failures)} FAILED: " + "; ".join(failures))
-    return 1 if failures else 0
+        run_part(name, step, args.output / "plane_sweep_gpu.json", args.commit)
+    return summary()
 
 
 if __name__ == "__main__":

@@ -9,16 +9,14 @@ says whether all passed. Figures go to render_gpu.json in --output (default $OUT
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import torch  # noqa: E402
-from gpu_timing import failures, results, save, start_gsplat_build, unpack_wheels, verdict, wait_for_gsplat  # noqa: E402  # pyright: ignore[reportMissingImports]
+from gpu_timing import start_gsplat_build, unpack_wheels, wait_for_gsplat  # noqa: E402  # pyright: ignore[reportMissingImports]
+from gpu_verdicts import add_output_arguments, results, run_part, summary, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import filled_view, off_depths, psnr, random_scene  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from recon import kernels  # noqa: E402
@@ -178,8 +177,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=list(parts), default=["check", "gradients"])
     parser.add_argument("--count", type=int, default=200, help="random scenes")
     parser.add_argument("--seconds", type=float, default=540, help="time limit")
-    parser.add_argument("--commit", default="", help="what to write where there is no git")
-    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", ".")))
+    add_output_arguments(parser)
     args = parser.parse_args()
     args.start = time.monotonic()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -194,16 +192,8 @@ def main() -> int:
         more_checks(args)
         wait_for_gsplat(build, log, left(args) - 120, args.output)
     for name in [n for n in parts if n in args.parts]:
-        begin = time.monotonic()
-        try:
-            parts[name](args)
-        except Exception:
-            traceback.print_exc()
-            verdict(False, f"{name} broke off, see above")
-        print(f"      {name}: {time.monotonic() - begin:.1f} s", flush=True)
-        save(args.output / "render_gpu.json", args.commit)
-    print("all passed" if not failures else f"{len(failures)} FAILED: " + "; ".join(failures))
-    return 1 if failures else 0
+        run_part(name, partial(parts[name], args), args.output / "render_gpu.json", args.commit)
+    return summary()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""What the GPU benchmarks share: PASS and FAIL lines, timing by events, the rival's build and call, a hand-captured graph of ours."""
+"""What the renderer's benchmarks on a GPU share: timing by events, the rival's build and call, a hand-captured graph of ours."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
@@ -19,6 +18,7 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 import torch  # noqa: E402
+from gpu_verdicts import verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import filled_view  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from recon.render import cuda_draw  # noqa: E402
@@ -33,22 +33,6 @@ from recon.scene import Cameras, Gaussians  # noqa: E402
 Case = tuple[str, Gaussians, Cameras]
 CARRY = ROOT / ".carry"  # wheels of the rival and scenes that travel with the tree
 SIZES = ((131_072, 256, 256, 1.0), (262_144, 512, 512, 1.0), (1_000_000, 1920, 1080, 1.0), (3_000_000, 1920, 1080, 1.0), (1_000_000, 1920, 1080, 3.0))
-results: dict[str, Any] = {}
-failures: list[str] = []
-
-
-def verdict(passed: bool, text: str) -> None:
-    """One PASS or FAIL line."""
-    print(f"{'PASS' if passed else 'FAIL'}  {text}", flush=True)
-    if not passed:
-        failures.append(text)
-
-
-def save(file: Path, commit: str = "") -> None:
-    """Writes all results so far."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout.strip()
-    about = {"device": torch.cuda.get_device_name(), "commit": found or commit, "torch": torch.__version__, "failures": failures}
-    file.write_text(json.dumps(about | results, indent=1, default=str))
 
 
 def timed(work: Callable[[], Any], repeats: int = 60) -> dict[str, float]:

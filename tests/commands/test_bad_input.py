@@ -92,6 +92,7 @@ def test_calls_that_are_wrong(tmp_path, capsys, monkeypatch, arguments, wanted):
         (["--model", "vgt"], "unknown model 'vgt'; one of: recon-small"),
         (["--device", "quantum"], "device 'quantum' cannot be used here"),
         (["--resolution", "10"], "resolution is 10, wanted 64 to 4096"),
+        (["--max-gaussians", "0"], "max_gaussians is 0, wanted 1 or more"),
         (["--weights", "absent.safetensors"], "no weights file absent.safetensors"),
     ],
 )

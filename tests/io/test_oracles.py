@@ -16,22 +16,17 @@ from recon.geometry import quats_to_matrices
 from recon.io.packing import morton_order
 from recon.scene import Gaussians
 
-NPM = Path(os.environ.get("RECON_TEST_CACHE", Path.home() / ".cache" / "recon-tests"))
+NPM = Path(os.environ.get("RECON_ORACLES", Path(__file__).parents[2] / "tools" / "oracles"))
 KHR_TURN = torch.diag(torch.tensor([-1.0, 1.0, -1.0]))  # splat-transform's y-up world against ours: half a turn about y
 
 
 def npm_package(name: str) -> Path:
-    """The folder of an npm package, installed into a cache outside the tree; skips where that cannot be done."""
+    """The folder of an npm package at the version of tools/oracles/package-lock.json; skips where `make oracles` has not put it there."""
     folder = NPM / "node_modules" / name
-    if not folder.is_dir():
-        if not shutil.which("npm") or not shutil.which("node"):
-            pytest.skip("node and npm are not installed")
-        NPM.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(["npm", "install", "--silent", name], cwd=NPM, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            pytest.skip(f"npm cannot install {name}: {done.stderr[-200:]}")
     if not shutil.which("node"):
         pytest.skip("node is not installed")
+    if not folder.is_dir():
+        pytest.skip(f"{name} is not in {NPM}: make oracles")
     return folder
 
 

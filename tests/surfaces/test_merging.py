@@ -171,3 +171,14 @@ def test_shared_tracks_count_points_seen_by_both() -> None:
     shared = shared_tracks(torch.tensor([0, 1, 0, 1, 2]), torch.tensor([0, 0, 1, 1, 1]), 3)
     assert shared.tolist() == [[2, 2, 1], [2, 2, 1], [1, 1, 1]]
     assert math.isfinite(float(shared.sum()))
+
+
+def test_the_rim_of_one_view_leaves_no_crack() -> None:
+    """Where the first view's picture ends, the second one's goes on: a pixel just beyond the last that is shown stays."""
+    (K, T), depth = rig([0.0, 0.3]), wall_depth([0.0, 0.3])
+    mask = torch.ones_like(depth, dtype=torch.bool)
+    mask[0, :, 60:] = False  # as if its picture ended there
+    kept = one_layer(depth, mask, K, T, [[1], [0]], [0, 1])
+    xy = compare(depth[1], K[1], T[1], depth[0], K[0], T[0]).xy
+    beyond = (xy[..., 0] > 60) & (xy[..., 0] < 61)
+    assert beyond.any() and kept[1][beyond].all() and not kept[1][(xy[..., 0] > 2) & (xy[..., 0] < 59)].any()

@@ -23,15 +23,15 @@ def tables(assets) -> SceneTables:
     return draw_tables(Dice(4, "cpu"), assets, 600, 2, 64, 64)
 
 
-def test_about_half_of_the_scenes_have_them(tables) -> None:
+def test_most_scenes_have_them(tables) -> None:
     dice = Dice(0, "cpu")
     places = draw_places(dice, 20000)
     plants, thin = draw_themes(dice, places)
     assert not (plants & thin).any()
-    assert 0.22 < plants.float().mean() < 0.34 and 0.22 < thin.float().mean() < 0.34
+    assert 0.22 < plants.float().mean() < 0.3 and 0.32 < thin.float().mean() < 0.4
     assert plants[places.indoor].float().mean() < 0.2 < 0.4 < plants[~(places.indoor | places.wall | places.single)].float().mean()
     drawn = (tables.instances[:, INSTANCES:, 0] >= 0).any(1).float().mean()
-    assert 0.4 < drawn < 0.6  # a few are taken away before cameras
+    assert 0.5 < drawn < 0.7  # a few are taken away before cameras
 
 
 def test_no_camera_is_in_one(tables, assets) -> None:

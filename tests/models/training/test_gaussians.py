@@ -32,7 +32,7 @@ def task() -> GaussianTask:
 @pytest.fixture(scope="module")
 def batch(task: GaussianTask) -> NovelViews:
     with torch.no_grad():
-        return task.batch(SHAPE)
+        return next(b for b in (task.batch(SHAPE) for _ in range(20)) if b.seen.float().mean((1, 2, 3)).min() > 0.5)
 
 
 def test_the_head_alone_learns_and_the_rest_is_saved_as_it_was(task: GaussianTask, tmp_path) -> None:

@@ -1,0 +1,18 @@
+// Light or dark: inside a Gradio page as the page is, elsewhere as the person's system is.
+
+/** Keeps data-theme of the element right, and tells each change; returns what ends that. */
+export function followTheme(host, onChange) {
+    const system = window.matchMedia('(prefers-color-scheme: dark)');
+    const gradio = host.closest('.gradio-container') !== null;
+    const look = () => {
+        const theme = (gradio ? host.closest('.dark') !== null : system.matches) ? 'dark' : 'light';
+        if (host.dataset.theme === theme) return;
+        host.dataset.theme = theme;
+        onChange(theme);
+    };
+    const watcher = new MutationObserver(look);
+    for (const one of [document.documentElement, document.body]) watcher.observe(one, { attributes: true, attributeFilter: ['class'] });
+    system.addEventListener('change', look);
+    look();
+    return () => { watcher.disconnect(); system.removeEventListener('change', look); };
+}
