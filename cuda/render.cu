@@ -10,6 +10,18 @@ __device__ __forceinline__ float power_of_two(float x) {
     return value;
 }
 
+__device__ __forceinline__ float root(float x) {
+    float value;
+    asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+
+__device__ __forceinline__ float inverse(float x) {
+    float value;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(value) : "f"(x));
+    return value;
+}
+
 // Data that is read once: do not keep it in L2 at the cost of what is read again.
 __device__ __forceinline__ float4 load_once(const float4* p) {
     return __ldcs(p);

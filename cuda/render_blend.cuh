@@ -1,24 +1,20 @@
-// One block a tile of 16 x 16 pixels, one warp 8 x (4 BLEND_ROWS) of them, one thread a column of BLEND_ROWS pixels 4 apart: splats front to back,
-// AT_ONCE together as far as they do not depend on each other, those that do not touch 8 x 4 pixels skipped by a mask. Splats whose pairs had no room
-// come last, each looked at by every tile.
+// One block a tile of 16 x 16 pixels, one warp 8 x 4 of them, one thread a pixel. A batch of the tile's splats is brought to shared memory; each warp
+// lists those that touch its pixels and blends them front to back, AT_ONCE together as far as they do not depend on each other. Splats whose pairs had
+// no room come last, each looked at by every tile.
 #pragma once
 
-#ifndef BLEND_ROWS
-#define BLEND_ROWS 1
-#endif
 #ifndef AT_ONCE
-#define AT_ONCE 2
+#define AT_ONCE 4  // 2, 4 or 8
 #endif
 #ifndef BLEND_BLOCKS
-#define BLEND_BLOCKS 1  // that shall fit on a processor at least: bounds the registers
+#define BLEND_BLOCKS 5  // that shall fit on a processor at least: bounds the registers
 #endif
-constexpr int BLENDERS = BLOCK / BLEND_ROWS;                 // threads of a block
-constexpr int STRIP = 4, STRIPS = TILE / STRIP;              // rows of a strip, and strips of a tile
+constexpr int STRIP = 4, STRIPS = TILE / STRIP;  // rows of a strip, and strips of a tile
+constexpr int CHECK = 32;                        // splats after which a warp looks whether all its pixels have ended
 
 struct Picture {
     const uint2* ranges;
-    const unsigned *tile_order, *tile_counts;  // see ordered_tile; or none
-    const unsigned *listed, *order;            // splats tile by tile; all by depth
+    const unsigned *listed, *order;  // splats tile by tile; all by depth
     const uint4* records;
     const unsigned* normals;
     const Call* call;
@@ -40,184 +36,173 @@ __device__ __forceinline__ unsigned region_mask(const Outline& e, float x, float
     return mask;
 }
 
-// What of a splat a pixel needs, in shared memory, and log2 of how much of the pixel it covers.
-struct StagedGaussian {
+// What of a splat a pixel needs, in shared memory; pixels are counted from the tile's corner.
+struct alignas(16) StagedGaussian {
     using Outline = Ellipse;
-    static constexpr int WORDS = 2;  // of 16 bytes, in a record
-    float4 shape;                    // x, y, la, lb
-    float2 rest;                     // lc, log2 opacity
+    static constexpr int WORDS = 2;    // of 16 bytes, in a record
+    float la, lb, across, lo, lc, down;  // u = la x + lb y + across, v = lc y + down
 
-    __device__ __forceinline__ float4 set(const uint4* record) {
+    __device__ __forceinline__ float4 set(const uint4* record, float left, float top) {
         Splat k = unpack(record[0], record[1]);
-        shape = make_float4(k.x, k.y, k.la, k.lb), rest = make_float2(k.lc, k.lo);
+        la = k.la, lb = k.lb, lo = k.lo, lc = k.lc;
+        across = -(k.la * (k.x - left) + k.lb * (k.y - top)), down = -k.lc * (k.y - top);
         return make_float4(k.red, k.green, k.blue, k.z);
+    }
+
+    // log2 of how much of the pixel it covers
+    __device__ __forceinline__ float power(float x, float y) const {
+        float u = la * x + (lb * y + across), v = lc * y + down;
+        return lo - u * u - v * v;
     }
 };
 
-struct StagedSurfel {
+struct alignas(16) StagedSurfel {
     using Outline = Box;
     static constexpr int WORDS = 4;
     float m[9], lo, x, y;
 
-    __device__ __forceinline__ float4 set(const uint4* record) {
+    __device__ __forceinline__ float4 set(const uint4* record, float left, float top) {
         uint4 a = record[0], b = record[1], c = record[2];
         unsigned words[10] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, c.x, c.y};
         for (int k = 0; k < 9; k++) m[k] = __uint_as_float(words[k]);
+        for (int k = 0; k < 3; k++) m[k] -= left * m[6 + k], m[3 + k] -= top * m[6 + k];
         lo = __uint_as_float(words[9]), x = m[2] / m[8], y = m[5] / m[8];
         return make_float4(half_value(c.z & 0xffffu), half_value(c.z >> 16), half_value(c.w & 0xffffu), m[8]);
     }
-};
 
-__device__ __forceinline__ void powers(const StagedGaussian& s, float px, float py, float* power) {
-    float4 shape = s.shape;
-    float2 rest = s.rest;
-    float across = shape.z * (px - shape.x), dy = py - shape.y;
-#pragma unroll
-    for (int k = 0; k < BLEND_ROWS; k++, dy += 4.f) {
-        float u = across + shape.w * dy, v = rest.x * dy;
-        power[k] = rest.y - u * u - v * v;
-    }
-}
-
-// The pixel's ray meets the surfel's plane where two homogeneous lines cross (2DGS, eq. 8 to 10).
-__device__ __forceinline__ void powers(const StagedSurfel& s, float px, float py, float* power) {
-    float a0 = px * s.m[6] - s.m[0], a1 = px * s.m[7] - s.m[1], a2 = px * s.m[8] - s.m[2], dx = px - s.x;
-#pragma unroll
-    for (int k = 0; k < BLEND_ROWS; k++, py += 4.f) {
-        float b0 = py * s.m[6] - s.m[3], b1 = py * s.m[7] - s.m[4], b2 = py * s.m[8] - s.m[5], dy = py - s.y;
+    // The pixel's ray meets the surfel's plane where two homogeneous lines cross (2DGS, eq. 8 to 10).
+    __device__ __forceinline__ float power(float px, float py) const {
+        float a0 = px * m[6] - m[0], a1 = px * m[7] - m[1], a2 = px * m[8] - m[2], dx = px - x;
+        float b0 = py * m[6] - m[3], b1 = py * m[7] - m[4], b2 = py * m[8] - m[5], dy = py - y;
         float w = a0 * b1 - a1 * b0, flat = SURFEL_FILTER * (dx * dx + dy * dy), square = flat;
         if (fabsf(w) >= 1e-20f) {
             float u = (a1 * b2 - a2 * b1) / w, v = (a2 * b0 - a0 * b2) / w;
-            if (s.m[6] * u + s.m[7] * v + s.m[8] > 0.f) square = fminf(u * u + v * v, flat);
+            if (m[6] * u + m[7] * v + m[8] > 0.f) square = fminf(u * u + v * v, flat);
         }
-        power[k] = s.lo - (0.5f * LOG2_E) * square;
+        return lo - (0.5f * LOG2_E) * square;
     }
-}
+};
+
+template <class Staged, bool EXTRAS>
+struct Entry {
+    Staged shape;
+    float4 color;  // red, green, blue, z
+    float4 normal;
+};
+
+template <class Staged>
+struct Entry<Staged, false> {
+    Staged shape;
+    float4 color;
+};
 
 template <class Staged, bool EXTRAS>
 __device__ __forceinline__ void blend_tile(const Picture& b) {
+    using Line = Entry<Staged, EXTRAS>;
     struct Shared {
-        Staged splat[BLENDERS];
-        float4 color[BLENDERS];  // red, green, blue, z
-        float4 normal[EXTRAS ? BLENDERS : 1];
-        unsigned mask[BLENDERS];
+        Line splat[BLOCK + 1];                             // the last covers nothing: it fills up the warps' lists
+        alignas(16) unsigned listed[WARPS][BLOCK + AT_ONCE];  // of each warp: what touches its pixels, as bytes from the first
+        unsigned mask[BLOCK];
     };
     SHARED(Shared, s);
-    int t = threadIdx.x, lane = t % 32, warp = t / 32;
-    unsigned place = b.tile_order ? ordered_tile(b.tile_order, b.tile_counts, gridDim.x, blockIdx.x) : blockIdx.x;
-    int view = place / b.tiles, tile = place % b.tiles;
+    int t = threadIdx.x, lane = t % 32, warp = t / 32, view = blockIdx.x / b.tiles, tile = blockIdx.x % b.tiles;
     int left = (tile % b.columns) * TILE, top = (tile / b.columns) * TILE;
-    int column = left + 8 * (warp & 1) + lane % 8, row = top + STRIP * BLEND_ROWS * (warp >> 1) + lane / 8;
-    int region = STRIPS * (warp & 1) + BLEND_ROWS * (warp >> 1);  // bits of its masks
-    float px = column + 0.5f, py = row + 0.5f;
-    float light[BLEND_ROWS], least[BLEND_ROWS], red[BLEND_ROWS], green[BLEND_ROWS], blue[BLEND_ROWS], depth[BLEND_ROWS];
-    float median[BLEND_ROWS], nx[BLEND_ROWS], ny[BLEND_ROWS], nz[BLEND_ROWS];
-    int alive = 0;
-#pragma unroll
-    for (int k = 0; k < BLEND_ROWS; k++) {
-        bool inside = column < b.width && row + 4 * k < b.height;
-        light[k] = 1.f, red[k] = green[k] = blue[k] = depth[k] = median[k] = nx[k] = ny[k] = nz[k] = 0.f;
-        least[k] = inside ? LOG2_MIN_ALPHA : INFINITY;  // a pixel that has ended takes nothing more
-        alive += inside;
-    }
+    int column = 8 * (warp & 1) + lane % 8, row = STRIP * (warp >> 1) + lane / 8;  // within the tile
+    int region = STRIPS * (warp & 1) + (warp >> 1);                                // bit of the masks
+    bool inside = left + column < b.width && top + row < b.height;
+    float x = column + 0.5f, y = row + 0.5f, light = 1.f, red = 0.f, green = 0.f, blue = 0.f, depth = 0.f;
+    float median = 0.f, nx = 0.f, ny = 0.f, nz = 0.f;
+    float least = inside ? LOG2_MIN_ALPHA : INFINITY;  // a pixel that has ended takes nothing more
+    if (t == 0) s.splat[BLOCK] = Line{}, s.splat[BLOCK].shape.lo = -INFINITY;
 
     // the tile's list, then all from the first splat whose pairs had no room
-    uint2 range = b.ranges[place];
+    uint2 range = b.ranges[blockIdx.x];
     unsigned long long cut = b.status->cut;
     unsigned from_list = range.y - range.x, rank = (unsigned)~cut, total = from_list + (cut ? b.status->visible - rank : 0u);
-    auto splat_at = [&](unsigned k) { return k < from_list ? b.listed[range.x + k] : b.order[rank + (k - from_list)]; };
-    unsigned splat = 0;
+    auto splat_at = [&](unsigned k) { return k >= total ? 0 : k < from_list ? b.listed[range.x + k] : b.order[rank + (k - from_list)]; };
+    unsigned splat = 0, ahead = splat_at(t);
     uint4 record[Staged::WORDS];
     auto fetch = [&](unsigned k) {
         if (k >= total) return;
-        splat = splat_at(k);
+        splat = ahead;
 #pragma unroll
         for (int w = 0; w < Staged::WORDS; w++) record[w] = b.records[Staged::WORDS * (size_t)splat + w];
+        ahead = splat_at(k + BLOCK);
     };
     fetch(t);
-    for (unsigned base = 0; base < total; base += BLENDERS) {
-        if (!__syncthreads_count(alive)) break;
+    for (unsigned base = 0; base < total; base += BLOCK) {
+        if (!__syncthreads_count(least < INFINITY)) break;
         unsigned mask = 0;
         if (base + t < total && (base + t < from_list || (int)(splat / b.count) == view)) {
-            s.color[t] = s.splat[t].set(record);
+            s.splat[t].color = s.splat[t].shape.set(record, (float)left, (float)top);
             if constexpr (EXTRAS) {
                 float3 n = unpack_normal(b.normals[splat]);
-                s.normal[t] = make_float4(n.x, n.y, n.z, 0.f);
+                s.splat[t].normal = make_float4(n.x, n.y, n.z, 0.f);
             }
             mask = region_mask(outline_of<typename Staged::Outline>(record, 0), (float)left, (float)top);
         }
         s.mask[t] = mask;
-        fetch(base + BLENDERS + t);  // the next batch travels while this one is drawn
+        fetch(base + BLOCK + t);  // the next batch travels while this one is drawn
         __syncthreads();
-        int held = min(total - base, (unsigned)BLENDERS);
-        for (int group = 0; group < held; group += 32) {
-            if (!__any_sync(FULL, alive)) break;
-            unsigned mask = s.mask[group + lane] >> region, touching[BLEND_ROWS], bits = 0;
+        if (!__any_sync(FULL, least < INFINITY)) continue;
+        unsigned held = min(total - base, (unsigned)BLOCK), touching = 0;
+        for (unsigned group = 0; group < held; group += 32) {
+            bool touches = s.mask[group + lane] >> region & 1;
+            unsigned votes = __ballot_sync(FULL, touches);
+            if (touches) s.listed[warp][touching + __popc(votes & ((1u << lane) - 1))] = (group + lane) * (unsigned)sizeof(Line);
+            touching += __popc(votes);
+        }
+        if (lane < AT_ONCE) s.listed[warp][touching + lane] = BLOCK * (unsigned)sizeof(Line);
+        __syncwarp();
+        for (unsigned k = 0; k < touching; k += AT_ONCE) {
+            if (k % CHECK == 0 && !__any_sync(FULL, least < INFINITY)) break;
+            const Line* lines[AT_ONCE];
+            float power[AT_ONCE], share[AT_ONCE];
+            float4 color[AT_ONCE];
 #pragma unroll
-            for (int k = 0; k < BLEND_ROWS; k++) touching[k] = __ballot_sync(FULL, (mask >> k) & 1), bits |= touching[k];
-            while (bits) {
-                int splats[AT_ONCE];
-                float share[AT_ONCE][BLEND_ROWS], power[AT_ONCE][BLEND_ROWS];
-                float4 color[AT_ONCE];
+            for (int a = 0; a < AT_ONCE; a++) {
+                lines[a] = (const Line*)((const char*)s.splat + s.listed[warp][k + a]);
+                power[a] = lines[a]->shape.power(x, y), color[a] = lines[a]->color;
+                share[a] = fminf(power_of_two(power[a]), MAX_ALPHA);
+            }
 #pragma unroll
-                for (int a = 0; a < AT_ONCE; a++, bits &= bits - 1) {
-                    splats[a] = bits ? __ffs(bits) - 1 : -1;
-                    int j = group + max(splats[a], 0);
-                    powers(s.splat[j], px, py, power[a]);
-                    color[a] = s.color[j];
-#pragma unroll
-                    for (int k = 0; k < BLEND_ROWS; k++) share[a][k] = fminf(power_of_two(power[a][k]), MAX_ALPHA);
+            for (int a = 0; a < AT_ONCE; a++) {
+                float weight = power[a] >= least ? share[a] * light : 0.f, next = light - weight;
+                if (next <= MIN_TRANSMITTANCE) least = INFINITY, weight = 0.f, next = light;
+                red += weight * color[a].x, green += weight * color[a].y, blue += weight * color[a].z, depth += weight * color[a].w;
+                if constexpr (EXTRAS) {
+                    float4 n = lines[a]->normal;
+                    nx += weight * n.x, ny += weight * n.y, nz += weight * n.z;
+                    if (light > 0.5f && next <= 0.5f) median = color[a].w;
                 }
-#pragma unroll
-                for (int a = 0; a < AT_ONCE; a++) {
-                    if (a > 0 && splats[a] < 0) break;
-#pragma unroll
-                    for (int k = 0; k < BLEND_ROWS; k++) {
-                        if (BLEND_ROWS > 1 && !(touching[k] >> splats[a] & 1)) continue;
-                        bool takes = power[a][k] >= least[k];
-                        float next = light[k] - light[k] * share[a][k];
-                        if (takes && next <= MIN_TRANSMITTANCE) alive--, least[k] = INFINITY, takes = false;
-                        float weight = takes ? share[a][k] * light[k] : 0.f;
-                        red[k] += weight * color[a].x, green[k] += weight * color[a].y, blue[k] += weight * color[a].z, depth[k] += weight * color[a].w;
-                        if constexpr (EXTRAS) {
-                            float4 n = s.normal[group + splats[a]];
-                            nx[k] += weight * n.x, ny[k] += weight * n.y, nz[k] += weight * n.z;
-                            if (takes && light[k] > 0.5f && next <= 0.5f) median[k] = color[a].w;
-                        }
-                        light[k] = takes ? next : light[k];
-                    }
-                }
+                light = next;
             }
         }
     }
+    if (!inside) return;
     const Call& c = *b.call;
     const float* background = c.background + 3 * (b.first_view + view);
-#pragma unroll
-    for (int k = 0; k < BLEND_ROWS; k++) {
-        if (column >= b.width || row + 4 * k >= b.height) continue;
-        size_t at = ((size_t)(b.first_view + view) * b.height + row + 4 * k) * b.width + column;
-        float alpha = 1.f - light[k];
-        c.color[3 * at] = red[k] + light[k] * background[0];
-        c.color[3 * at + 1] = green[k] + light[k] * background[1];
-        c.color[3 * at + 2] = blue[k] + light[k] * background[2];
-        c.alpha[at] = alpha;
-        c.depth[at] = depth[k] / fmaxf(alpha, 1e-10f);
-        if constexpr (EXTRAS) {
-            float length = fmaxf(sqrtf(nx[k] * nx[k] + ny[k] * ny[k] + nz[k] * nz[k]), 1e-12f);
-            c.median[at] = median[k];
-            c.normal[3 * at] = nx[k] / length, c.normal[3 * at + 1] = ny[k] / length, c.normal[3 * at + 2] = nz[k] / length;
-        }
+    size_t at = ((size_t)(b.first_view + view) * b.height + top + row) * b.width + left + column;
+    float alpha = 1.f - light;
+    c.color[3 * at] = red + light * background[0];
+    c.color[3 * at + 1] = green + light * background[1];
+    c.color[3 * at + 2] = blue + light * background[2];
+    c.alpha[at] = alpha;
+    c.depth[at] = depth / fmaxf(alpha, 1e-10f);
+    if constexpr (EXTRAS) {
+        float length = fmaxf(sqrtf(nx * nx + ny * ny + nz * nz), 1e-12f);
+        c.median[at] = median;
+        c.normal[3 * at] = nx / length, c.normal[3 * at + 1] = ny / length, c.normal[3 * at + 2] = nz / length;
     }
 }
 
-#define BLEND(NAME, STAGED, EXTRAS, BLOCKS)                                                                                                              \
-    extern "C" __global__ void __launch_bounds__(BLENDERS, BLOCKS) NAME(                                                                         \
-        const uint2* __restrict__ ranges, const unsigned* __restrict__ tile_order, const unsigned* __restrict__ tile_counts,                     \
-        const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                                                                 \
+#define BLEND(NAME, STAGED, EXTRAS, BLOCKS)                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) NAME(                                                                              \
+        const uint2* __restrict__ ranges, const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                                 \
         const uint4* __restrict__ records, const unsigned* __restrict__ normals, const Call* __restrict__ call, const Status* __restrict__ status, \
-        int count, int first_view, int width, int height, int columns, int tiles) {                                                              \
-        blend_tile<STAGED, EXTRAS>(                                                                                                              \
-            Picture{ranges, tile_order, tile_counts, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                   \
+        int count, int first_view, int width, int height, int columns, int tiles) {                                                                \
+        blend_tile<STAGED, EXTRAS>(                                                                                                                \
+            Picture{ranges, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                     \
     }
 BLEND(blend, StagedGaussian, false, BLEND_BLOCKS)
 BLEND(blend_extras, StagedGaussian, true, 1)

@@ -97,16 +97,17 @@ struct Ellipse {
     float x, y, lb, lc, inverse_la, reach, half_height, tip;  // tip: dy of its leftmost point, -tip that of its rightmost
 };
 
-// Rounding is spelled out, so that counting and writing pairs come to the same numbers whatever the compiler would contract.
+// Rounding is spelled out, so that counting and writing pairs come to the same numbers whatever the compiler would contract; roots and inverses are
+// the GPU's approximations, far within the margin.
 __device__ __forceinline__ Ellipse ellipse(const Splat& s) {
     Ellipse e;
     e.x = s.x, e.y = s.y, e.lb = s.lb, e.lc = s.lc;
-    e.inverse_la = __frcp_rn(s.la);
+    e.inverse_la = inverse(s.la);
     e.reach = __fadd_rn(s.lo, REACH_MARGIN - LOG2_MIN_ALPHA);
-    float radius = __fsqrt_rn(e.reach);
-    e.half_height = __fdiv_rn(radius, s.lc);
-    float slope = __fsqrt_rn(__fmaf_rn(s.lc, s.lc, __fmul_rn(s.lb, s.lb)));
-    e.tip = __fdiv_rn(__fmul_rn(s.lb, e.half_height), slope);
+    float radius = root(e.reach);
+    e.half_height = __fmul_rn(radius, inverse(s.lc));
+    float slope = root(__fmaf_rn(s.lc, s.lc, __fmul_rn(s.lb, s.lb)));
+    e.tip = __fmul_rn(__fmul_rn(s.lb, e.half_height), inverse(slope));
     return e;
 }
 
@@ -119,10 +120,10 @@ __device__ __forceinline__ bool strip_span(const Ellipse& e, float top, float bo
     float low = fmaxf(__fadd_rn(top, -e.y), -e.half_height), high = fminf(__fadd_rn(bottom, -e.y), e.half_height);
     if (!(low <= high)) return false;
     float d = clamped(-e.tip, low, high), v = __fmul_rn(e.lc, d);
-    float width = __fsqrt_rn(fmaxf(__fmaf_rn(-v, v, e.reach), 0.f));
+    float width = root(fmaxf(__fmaf_rn(-v, v, e.reach), 0.f));
     right = __fmaf_rn(__fmaf_rn(-e.lb, d, width), e.inverse_la, e.x);
     d = clamped(e.tip, low, high), v = __fmul_rn(e.lc, d);
-    width = __fsqrt_rn(fmaxf(__fmaf_rn(-v, v, e.reach), 0.f));
+    width = root(fmaxf(__fmaf_rn(-v, v, e.reach), 0.f));
     left = __fmaf_rn(__fmaf_rn(-e.lb, d, -width), e.inverse_la, e.x);
     return true;
 }

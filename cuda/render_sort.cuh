@@ -3,13 +3,9 @@
 // PyTorch twin: torch.argsort(stable=True).
 #pragma once
 
-#ifndef SORT_BLOCKS
-#define SORT_BLOCKS 1  // that shall fit on a processor at least: bounds the registers
-#endif
-#ifndef SORT_LOOK
-#define SORT_LOOK 8
-#endif
 constexpr int DIGITS = 256;
+constexpr int ITEMS = 16;  // of a thread
+constexpr int LOOK = 8;    // blocks before at once
 constexpr unsigned PARTIAL = 1u << 30, COMPLETE = 2u << 30, VALUE = PARTIAL - 1;
 
 // Sum over the threads before this one, and over all; `scratch` holds WARPS words and is free again after the next barrier.
@@ -102,12 +98,12 @@ __device__ __forceinline__ unsigned equal_lanes(unsigned digit, int bits) {
 // Keys of one digit in all blocks before: those of the nearest, which know only their own, and of one that knows all before it too. All blocks tend
 // to start together, so that the way back is long: some steps at once, for each waits for the L2 cache.
 __device__ __forceinline__ unsigned digits_before(unsigned* progress, unsigned block) {
-    unsigned sum = 0, word[SORT_LOOK];
-    for (int nearest = (int)block - 1;; nearest -= SORT_LOOK) {
+    unsigned sum = 0, word[LOOK];
+    for (int nearest = (int)block - 1;; nearest -= LOOK) {
 #pragma unroll
-        for (int k = 0; k < SORT_LOOK; k++) word[k] = nearest >= k ? *(volatile unsigned*)(progress + (nearest - k) * DIGITS) : COMPLETE;
+        for (int k = 0; k < LOOK; k++) word[k] = nearest >= k ? *(volatile unsigned*)(progress + (nearest - k) * DIGITS) : COMPLETE;
 #pragma unroll
-        for (int k = 0; k < SORT_LOOK; k++) {
+        for (int k = 0; k < LOOK; k++) {
             if (!word[k]) word[k] = await(progress + (nearest - k) * DIGITS);
             sum += word[k] & VALUE;
             if (word[k] & COMPLETE) return sum;
@@ -115,8 +111,7 @@ __device__ __forceinline__ unsigned digits_before(unsigned* progress, unsigned b
     }
 }
 
-template <int ITEMS>
-__device__ __forceinline__ void sort_pass(
+extern "C" __global__ void __launch_bounds__(BLOCK) sort_pass(
     const unsigned* __restrict__ keys_in, const unsigned* __restrict__ values_in, unsigned* keys_out, unsigned* values_out, unsigned count,
     int sorting, const Status* status, int shift, int bits, const unsigned* __restrict__ counts, unsigned* progress, unsigned* ticket) {
     constexpr int PART = BLOCK * ITEMS;
@@ -194,12 +189,3 @@ __device__ __forceinline__ void sort_pass(
         if (j < held) values_out[place[i]] = s.staged[j];
     }
 }
-
-#define SORT_PASS(ITEMS)                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(BLOCK, SORT_BLOCKS) sort_pass_##ITEMS(                                                    \
-        const unsigned* keys_in, const unsigned* values_in, unsigned* keys_out, unsigned* values_out, unsigned count, int sorting,         \
-        const Status* status, int shift, int bits, const unsigned* counts, unsigned* progress, unsigned* ticket) {                         \
-        sort_pass<ITEMS>(keys_in, values_in, keys_out, values_out, count, sorting, status, shift, bits, counts, progress, ticket);         \
-    }
-SORT_PASS(4)
-SORT_PASS(16)

@@ -1,28 +1,31 @@
 // Splats in order of depth to (tile, splat) pairs, written in that order, and where each tile's pairs begin after the sort by tile.
 #pragma once
 
-#ifndef EXPAND_BLOCKS
-#define EXPAND_BLOCKS 1  // that shall fit on a processor at least: bounds the registers
+#ifndef EXPAND_LOOK
+#define EXPAND_LOOK 1  // of 32 blocks before at once
 #endif
 constexpr unsigned long long SUM_PARTIAL = 1ull << 62, SUM_COMPLETE = 2ull << 62, SUM_VALUE = SUM_PARTIAL - 1;
 constexpr int STAGED_PAIRS = 4096, TILE_BITS = 24;  // of a block, to be written side by side: tile | thread << TILE_BITS
 constexpr int ROWS_ALONE = 6;  // a splat over more rows of tiles is spread over the lanes of its warp
 
-// Pairs before this block (one warp looks at 32 predecessors at a time); all threads of warp 0 must call.
-__device__ __forceinline__ unsigned long long pairs_before(unsigned long long* status, unsigned block) {
-    unsigned long long sum = 0;
-    int lane = threadIdx.x;
-    for (int nearest = (int)block - 1; nearest >= 0; nearest -= 32) {
-        int other = nearest - lane;
-        unsigned long long word = other >= 0 ? await(status + other) : SUM_COMPLETE;
-        unsigned complete = __ballot_sync(FULL, (word & SUM_COMPLETE) != 0);
-        int stop = complete ? __ffs(complete) - 1 : 31;  // the nearest one that knows everything before it
-        unsigned long long part = lane <= stop ? word & SUM_VALUE : 0;
-        for (int step = 16; step > 0; step /= 2) part += __shfl_down_sync(FULL, part, step);
-        sum += __shfl_sync(FULL, part, 0);
-        if (complete) break;
+// Pairs before this block (one warp looks at 32 EXPAND_LOOK predecessors at a time); all threads of warp 0 must call.
+__device__ __forceinline__ unsigned long long pairs_before(unsigned long long* progress, unsigned block) {
+    unsigned long long sum = 0, word[EXPAND_LOOK];
+    for (int nearest = (int)block - 1 - (int)threadIdx.x;; nearest -= 32 * EXPAND_LOOK) {
+#pragma unroll
+        for (int k = 0; k < EXPAND_LOOK; k++)
+            word[k] = nearest >= 32 * k ? *(volatile unsigned long long*)(progress + (nearest - 32 * k)) : SUM_COMPLETE;
+#pragma unroll
+        for (int k = 0; k < EXPAND_LOOK; k++) {
+            if (!word[k]) word[k] = await(progress + (nearest - 32 * k));
+            unsigned complete = __ballot_sync(FULL, (word[k] & SUM_COMPLETE) != 0);
+            int stop = complete ? __ffs(complete) - 1 : 31;  // the nearest one that knows everything before it
+            unsigned long long part = threadIdx.x <= stop ? word[k] & SUM_VALUE : 0;
+            for (int step = 16; step > 0; step /= 2) part += __shfl_down_sync(FULL, part, step);
+            sum += __shfl_sync(FULL, part, 0);
+            if (complete) return sum;
+        }
     }
-    return sum;
 }
 
 __device__ __forceinline__ Ellipse from_lane(const Ellipse& e, int lane) {
@@ -144,11 +147,11 @@ __device__ __forceinline__ void expand_splats(
     }
 }
 
-#define EXPAND(NAME, OUTLINE)                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(BLOCK, EXPAND_BLOCKS) NAME(                                                                   \
-        const uint4* records, const unsigned* order, int count, int columns, int rows, unsigned room, unsigned* keys, unsigned* values,        \
-        unsigned long long* progress, unsigned* ticket, Status* status) {                                                                      \
-        expand_splats<OUTLINE>(records, order, count, columns, rows, room, keys, values, progress, ticket, status);                                   \
+#define EXPAND(NAME, OUTLINE)                                                                                                           \
+    extern "C" __global__ void __launch_bounds__(BLOCK) NAME(                                                                           \
+        const uint4* records, const unsigned* order, int count, int columns, int rows, unsigned room, unsigned* keys, unsigned* values, \
+        unsigned long long* progress, unsigned* ticket, Status* status) {                                                               \
+        expand_splats<OUTLINE>(records, order, count, columns, rows, room, keys, values, progress, ticket, status);                     \
     }
 EXPAND(expand, Ellipse)
 EXPAND(expand_surfels, Box)
@@ -174,33 +177,4 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(const unsigned* 
             if (j + 1 == n) ranges[tile[k]].y = n;
         }
     }
-}
-
-// The tiles, those with the longest lists first, for they take the longest: by classes of length, within a class as it comes. order [LENGTHS, tiles];
-// counts [LENGTHS], zero at the start.
-constexpr int LENGTHS = 8, LONG_ZEROS = 19;  // lists of 4096 and more (at most 19 leading zeros), of 2048 and more, ... of less than 64
-
-extern "C" __global__ void __launch_bounds__(BLOCK) tile_order(const uint2* __restrict__ ranges, unsigned tiles, unsigned* order, unsigned* counts) {
-    unsigned tile = blockIdx.x * BLOCK + threadIdx.x, lane = threadIdx.x % 32;
-    uint2 range = tile < tiles ? ranges[tile] : make_uint2(0, 0);
-    int length = tile < tiles ? min(max(__clz(range.y - range.x) - LONG_ZEROS, 0), LENGTHS - 1) : -1;
-    for (int c = 0; c < LENGTHS; c++) {
-        unsigned same = __ballot_sync(FULL, length == c), first = 0;
-        if (!same) continue;
-        if (lane == 0) first = atomicAdd(counts + c, (unsigned)__popc(same));
-        first = __shfl_sync(FULL, first, 0);
-        if (length == c) order[(size_t)c * tiles + first + __popc(same & ((1u << lane) - 1))] = tile;
-    }
-}
-
-__device__ __forceinline__ unsigned ordered_tile(const unsigned* order, const unsigned* counts, unsigned tiles, unsigned place) {
-    unsigned held[LENGTHS];
-#pragma unroll
-    for (int c = 0; c < LENGTHS; c++) held[c] = counts[c];
-#pragma unroll
-    for (int c = 0; c < LENGTHS - 1; c++) {
-        if (place < held[c]) return order[(size_t)c * tiles + place];
-        place -= held[c];
-    }
-    return order[(size_t)(LENGTHS - 1) * tiles + place];
 }

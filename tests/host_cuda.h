@@ -165,9 +165,8 @@ inline float __uint_as_float(unsigned v) { float b; memcpy(&b, &v, 4); return b;
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline float __fdiv_rn(float a, float b) { return a / b; }
-inline float __fsqrt_rn(float a) { return sqrtf(a); }
-inline float __frcp_rn(float a) { return 1.f / a; }
+inline float root(float a) { return sqrtf(a); }
+inline float inverse(float a) { return 1.f / a; }
 inline float rsqrtf(float a) { return 1.f / sqrtf(a); }
 inline unsigned short half_bits(float v) { _Float16 h = (_Float16)v; unsigned short b; memcpy(&b, &h, 2); return b; }
 inline float half_value(unsigned bits) { unsigned short b = (unsigned short)bits; _Float16 h; memcpy(&h, &b, 2); return (float)h; }

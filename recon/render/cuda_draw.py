@@ -22,33 +22,26 @@ from recon.spherical_harmonics import degree_of
 BLOCK, TILE, DIGITS, KEY_BITS = 256, 16, 256, 24  # as in cuda/render_common.cuh and render_sort.cuh
 DEPTH_PASSES = KEY_BITS // 8
 PAIRS, DEPTHS, DEPTHS_AGAIN = range(3)  # what is sorted
-DEFINES = {"BLEND_ROWS": 1, "AT_ONCE": 2, "SORT_LOOK": 8}  # pixels of a thread that blends, splats that it looks at together; see render_sort.cuh
-LONGEST_FIRST = True  # tiles by the length of their lists, which helps scenes where some are much longer than others
-LENGTHS = 8  # classes of them, as in render_tiles.cuh
-SMALL_SORT = 600_000  # elements up to which smaller blocks sort faster, for there are more of them
+SORT_ITEMS = 16  # of a thread
+DEFINES: dict[str, int] = {}  # what tests/bench/gpu_plain_call.py tries instead of the sources' own choices
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits
 LEAST_ROOM = 2**16
 SPLATS_AT_ONCE = 2**23  # of a group of cameras that is drawn together: bounds the memory
 RECORD_WORDS = {"gaussian": 8, "surfel": 16}
 STATUS_WORDS = 4  # int64: see Status in cuda/render_common.cuh
-SORTS, BLENDS = ("digit_counts", "sort_pass_4", "sort_pass_16"), ("blend", "blend_extras", "blend_surfels", "blend_surfels_extras")
+BLENDS = ("blend", "blend_extras", "blend_surfels", "blend_surfels_extras")
 PROJECTS = tuple(f"project{kind}_{degree}" for kind in ("", "_packed", "_surfels") for degree in range(5))
-NAMES = (*PROJECTS, *SORTS, "expand", "expand_surfels", "tile_ranges", "tile_order", *BLENDS)
+NAMES = (*PROJECTS, "digit_counts", "sort_pass", "expand", "expand_surfels", "tile_ranges", *BLENDS)
 
 Launch = Callable[[str, int, Sequence[Any]], None]  # kernel, blocks, arguments
-
-
-def threads_of(name: str) -> int:
-    """Threads of a kernel's blocks."""
-    return BLOCK // DEFINES["BLEND_ROWS"] if name in BLENDS else BLOCK
 
 
 @lru_cache(maxsize=16)
 def device_launch(device: int) -> Launch:
     """Starts the renderer's kernels on one device's current stream."""
     functions = kernels.load("render.cu", NAMES, device=device, defines=DEFINES)
-    return lambda name, grid, args: kernels.launch(functions[name], grid, threads_of(name), args)
+    return lambda name, grid, args: kernels.launch(functions[name], grid, BLOCK, args)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +98,17 @@ class Buffers:
         self.records, self.order = empty(max(splats, 1), RECORD_WORDS[task.primitive]), empty(max(splats, 1))
         self.keys, self.values = (empty(largest), empty(largest)), (empty(largest), empty(largest))
         self.normals = empty(max(splats, 1)) if task.extras else None
-        self.tile_order = empty(LENGTHS, tiles)
-        self.depth_items, self.tile_items = items_for(splats), items_for(room)
-        parts = [-(-n // (BLOCK * items)) * DIGITS for n, items in ((splats, self.depth_items), (room, self.tile_items))]
+        parts = [sort_blocks(n) * DIGITS for n in (splats, room)]
         sizes = {
             "expand_progress": 2 * -(-splats // BLOCK), "ranges": 2 * tiles, "tickets": DEPTH_PASSES + 4 + 1,
-            "lengths": LENGTHS, "depth_counts": DEPTH_PASSES * DIGITS, "tile_counts": self.tile_passes * DIGITS,
+            "depth_counts": DEPTH_PASSES * DIGITS, "tile_counts": self.tile_passes * DIGITS,
             "depth_progress": DEPTH_PASSES * parts[0], "tile_progress": self.tile_passes * parts[1],
         }  # fmt: skip
         status = 2 * STATUS_WORDS * len(task.groups)
         self.all_zero = empty(status + sum(sizes.values()))
         self.status, self.zero = self.all_zero[:status].view(torch.int64).reshape(-1, STATUS_WORDS), self.all_zero[status:]
         pieces = dict(zip(sizes, self.zero.split(list(sizes.values())), strict=True))
-        self.expand_progress, self.ranges, self.tickets, self.lengths = (pieces[k] for k in ("expand_progress", "ranges", "tickets", "lengths"))
+        self.expand_progress, self.ranges, self.tickets = (pieces[k] for k in ("expand_progress", "ranges", "tickets"))
         self.depth_counts, self.depth_progress = (pieces[k].reshape(DEPTH_PASSES, -1) for k in ("depth_counts", "depth_progress"))
         self.tile_counts, self.tile_progress = (pieces[k].reshape(self.tile_passes, -1) for k in ("tile_counts", "tile_progress"))
 
@@ -125,7 +116,7 @@ class Buffers:
     def bytes_needed(task: Task, room: int) -> int:
         """About how much memory they take."""
         splats = task.count * task.group
-        return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * (8 + 4 * LENGTHS)
+        return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * 8
 
 
 def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor) -> None:
@@ -136,13 +127,9 @@ def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor) -> None:
         status, surfels = b.status[number], "_surfels" if task.primitive == "surfel" else ""
         if task.count:
             _list_splats(launch, task, b, table, (first, views), status)
-        listed = b.values[b.tile_passes % 2]
-        tiles, tile_order = task.columns * task.rows * views, b.tile_order if LONGEST_FIRST else None
-        if LONGEST_FIRST:
-            launch("tile_order", -(-tiles // BLOCK), (b.ranges, tiles, b.tile_order, b.lengths))
         launch(
-            f"blend{surfels}{'_extras' if task.extras else ''}", tiles,
-            (b.ranges, tile_order, b.lengths, listed, b.order, b.records, b.normals, table, status, task.count, first, task.width, task.height,
+            f"blend{surfels}{'_extras' if task.extras else ''}", task.columns * task.rows * views,
+            (b.ranges, b.values[b.tile_passes % 2], b.order, b.records, b.normals, table, status, task.count, first, task.width, task.height,
              task.columns, task.columns * task.rows),
         )  # fmt: skip
 
@@ -167,8 +154,6 @@ def _list_splats(launch: Launch, task: Task, b: Buffers, table: Tensor, cameras:
 
 def _sort(launch: Launch, b: Buffers, count: int, status: Tensor, *, of_depths: bool) -> None:
     """Sorts keys[0], back and forth between the two buffers: the depths' numbers to `order`, or the tiles of pairs with values[0]."""
-    items = b.depth_items if of_depths else b.tile_items
-    blocks = -(-count // (BLOCK * items))
     bits, passes = (8, DEPTH_PASSES) if of_depths else (b.tile_bits, b.tile_passes)
     counts, progress = (b.depth_counts, b.depth_progress) if of_depths else (b.tile_counts, b.tile_progress)
     sorting = DEPTHS if of_depths else PAIRS
@@ -179,12 +164,12 @@ def _sort(launch: Launch, b: Buffers, count: int, status: Tensor, *, of_depths: 
         keys_out, values_out = (None, b.order) if last else (b.keys[1 - source], b.values[1 - source])  # sorted depths are not needed any more
         ticket = b.tickets[p if of_depths else DEPTH_PASSES + p :][:1]
         launch(
-            f"sort_pass_{items}", blocks,
+            "sort_pass", sort_blocks(count),
             (b.keys[source], values, keys_out, values_out, count, sorting, status, p * bits, bits, counts[p], progress[p], ticket),
         )  # fmt: skip
         sorting = DEPTHS_AGAIN if of_depths else PAIRS
 
 
-def items_for(count: int) -> int:
-    """Elements of each thread of a sorting kernel."""
-    return 4 if count <= SMALL_SORT else 16
+def sort_blocks(count: int) -> int:
+    """Blocks of a sorting kernel."""
+    return -(-count // (BLOCK * SORT_ITEMS))

@@ -39,6 +39,6 @@ def host_launch(tmp_path_factory: pytest.TempPathFactory) -> cuda_draw.Launch:
             for a in args
         ]  # fmt: skip
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
-        getattr(loaded, f"host_{name}")(grid, cuda_draw.threads_of(name), pointers)
+        getattr(loaded, f"host_{name}")(grid, cuda_draw.BLOCK, pointers)
 
     return start
