@@ -120,13 +120,14 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
     unsigned long long cut = b.status->cut;
     unsigned from_list = range.y - range.x, rank = (unsigned)~cut, total = from_list + (cut ? b.status->visible - rank : 0u);
     auto splat_at = [&](unsigned k) { return k >= total ? 0 : k < from_list ? b.listed[range.x + k] : b.order[rank + (k - from_list)]; };
-    unsigned splat = 0, ahead = splat_at(t);
+    unsigned splat = 0, normal = 0, ahead = splat_at(t);
     uint4 record[Staged::WORDS];
     auto fetch = [&](unsigned k) {
         if (k >= total) return;
         splat = ahead;
 #pragma unroll
         for (int w = 0; w < Staged::WORDS; w++) record[w] = b.records[Staged::WORDS * (size_t)splat + w];
+        if constexpr (EXTRAS) normal = b.normals[splat];
         ahead = splat_at(k + BLOCK);
     };
     fetch(t);
@@ -136,7 +137,7 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
         if (base + t < total && (base + t < from_list || (int)(splat / b.count) == view)) {
             s.splat[t].color = s.splat[t].shape.set(record, (float)left, (float)top);
             if constexpr (EXTRAS) {
-                float3 n = unpack_normal(b.normals[splat]);
+                float3 n = unpack_normal(normal);
                 s.splat[t].normal = make_float4(n.x, n.y, n.z, 0.f);
             }
             mask = region_mask(outline_of<typename Staged::Outline>(record, 0), (float)left, (float)top);
@@ -205,6 +206,6 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
             Picture{ranges, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                     \
     }
 BLEND(blend, StagedGaussian, false, BLEND_BLOCKS)
-BLEND(blend_extras, StagedGaussian, true, 1)
+BLEND(blend_extras, StagedGaussian, true, 4)
 BLEND(blend_surfels, StagedSurfel, false, 1)
 BLEND(blend_surfels_extras, StagedSurfel, true, 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import tarfile
 import time
 import traceback
 import types
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
 import gpu_timing as timing  # noqa: E402  # pyright: ignore[reportMissingImports]
 import torch  # noqa: E402
-from gpu_timing import timed  # noqa: E402  # pyright: ignore[reportMissingImports]
 from gpu_verdicts import failures, results, save, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 from torch.utils import cpp_extension  # noqa: E402
 
-from recon.render import Renderer, render  # noqa: E402
+from recon.render import Renderer, cuda_draw, render  # noqa: E402
 from recon.scene import Cameras, Gaussians  # noqa: E402
 
 FILES = {"experimental/render/kernels": "csrc", "scene/kernels": "gsplat_scene_cuda"}  # folder in gsplat -> name of its library
@@ -127,38 +129,40 @@ def higs(package: Path) -> Any:
 
 
 def measure(experimental: Any, name: str, gaussians: Gaussians, cameras: Cameras) -> dict[str, Any]:
-    """One scene by HiGS in each of its packings and tile sizes, by Renderer and by the plain call."""
+    """One scene by HiGS in each of its packings and tile sizes, by Renderer and by the plain call, in turn."""
     viewmat, K = cameras.world_to_cam[0].contiguous(), cameras.K[0].contiguous()
     degree = {1: 0, 4: 1, 9: 2, 16: 3}[gaussians.sh.shape[1]]
     row: dict[str, Any] = {"case": name}
-    plain = render(gaussians, cameras)
     ours = Renderer(gaussians, width=cameras.width, height=cameras.height)
-    row["renderer"] = timed(lambda: ours.render(cameras))
-    row["plain"] = timed(lambda: render(gaussians, cameras))
-    row["psnr_renderer"] = psnr(ours.render(cameras).color, plain.color)
+    works: dict[str, Callable[[], Any]] = {"renderer": lambda: ours.render(cameras), "plain": lambda: render(gaussians, cameras)}
+    plain, quats = works["plain"]().color, torch.nn.functional.normalize(gaussians.quats, dim=-1)
+    row["psnr_renderer"] = psnr(works["renderer"]().color, plain)
+    rivals = []
     for compression in ("none", "32b", "16b") if degree == 3 else ("none",):
         for tile in (8, 16):
             key = f"higs {compression}, tiles of {tile}"
             try:
-                with torch.inference_mode():
-                    scene = experimental.GaussianInferenceScene.from_gaussian_tensors(
-                        gaussians.means, torch.nn.functional.normalize(gaussians.quats, dim=-1), gaussians.scales.clamp(min=1e-12),
-                        gaussians.opacities, gaussians.sh.contiguous(), degree, compression, id="scene",
-                    )  # fmt: skip
-                    rival = experimental.GaussianInferenceRenderer(scene, tile_size=tile)
-                    call = lambda r=rival: r.render(viewmat=viewmat, K=K, width=cameras.width, height=cameras.height)
-                    row[key] = timed(call) | {"psnr": psnr(call().frame[..., :3].float().reshape(plain.color.shape), plain.color)}
-                    row[key]["kernels"] = timing.profile(call)
-                    rival.release()
+                scene = experimental.GaussianInferenceScene.from_gaussian_tensors(
+                    gaussians.means, quats, gaussians.scales.clamp(min=1e-12), gaussians.opacities, gaussians.sh.contiguous(), degree, compression,
+                    id="scene",
+                )  # fmt: skip
+                rivals.append(experimental.GaussianInferenceRenderer(scene, tile_size=tile))
+                call = partial(rivals[-1].render, viewmat=viewmat, K=K, width=cameras.width, height=cameras.height)
+                row[f"psnr_{key}"] = psnr(call().frame[..., :3].float().reshape(plain.shape), plain)
+                works[key] = call
             except Exception as error:
-                row[key] = {"failed": f"{type(error).__name__}: {error}"[:500]}
-                print(f"      {key}: {row[key]['failed']}", flush=True)
-    best = min((v["median_ms"] for k, v in row.items() if k.startswith("higs") and "median_ms" in v), default=float("nan"))
-    print(f"      {name}: Renderer {row['renderer']['median_ms']:.3f}, plain {row['plain']['median_ms']:.3f}, best HiGS {best:.3f}", flush=True)
-    for key, value in row.items():
-        if key.startswith("higs"):
-            print(f"        {key}: {value}", flush=True)
-    verdict(row["renderer"]["median_ms"] <= best, f"{name}: Renderer {best / row['renderer']['median_ms']:.2f} times HiGS at its fastest")
+                row[f"failed {key}"] = f"{type(error).__name__}: {error}"[:500]
+                print(f"      {key}: {row[f'failed {key}']}", flush=True)
+    row |= timing.side_by_side(works, turns=4)
+    row["kernels"] = {key: timing.profile(work) for key, work in works.items()}
+    for rival in rivals:
+        rival.release()
+    print(f"      {name}", flush=True)
+    for key in works:
+        print(f"        {key}: {row[key]['median_ms']:.3f} ms, {row.get(f'psnr_{key}', torch.inf):.1f} dB; {row['kernels'][key]}", flush=True)
+    for least, text in ((50, "of at least 50 dB"), (0, "at its fastest")):
+        best = min((row[key]["median_ms"] for key in works if row.get(f"psnr_{key}", -1) >= least and key.startswith("higs")), default=torch.nan)
+        verdict(row["renderer"]["median_ms"] <= best, f"{name}: Renderer {best / row['renderer']['median_ms']:.2f} times HiGS {text}")
     return row
 
 
@@ -186,11 +190,14 @@ def main() -> int:
         return 1
     if args.build_only:
         return 0
+    found = args.output / "plain_call.json"
+    cuda_draw.DEFINES = json.loads(found.read_text()).get("variants", {}).get("chosen", {}) if found.is_file() else {}
     try:
         experimental = higs(package)
         rows = results.setdefault("higs", [])
         for make in timing.cases(args.scenes):
-            rows.append(measure(experimental, *make()))
+            with torch.inference_mode():
+                rows.append(measure(experimental, *make()))
             save(args.output / "higs.json")
             torch.cuda.empty_cache()
     except Exception:

@@ -5,7 +5,7 @@
 
 Needs a GPU, torch and cuda-core; gsplat's wheel and those of what it imports in .carry/wheels (nvcc builds it), karangkidul/5_0 and playbot (SOG) in
 FOLDER (default .carry/scenes). Each part writes what it found to plain_call.json in --output (default $OUT or .); one that breaks off prints its
-traceback, and the next begins. Medians of 60 calls, in milliseconds, by events on the stream.
+traceback, and the next begins. Medians of 200 calls (large: 40), in milliseconds, by events on the stream.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,17 +59,17 @@ def tests(args: argparse.Namespace) -> None:
     verdict(code == 0, f"tests/render/test_cuda.py: exit status {code}")
 
 
-BLENDS = [{"BLEND_ROWS": rows, "AT_ONCE": together} for rows, together in ((1, 2), (1, 1), (1, 4), (2, 1), (2, 2))]
-BLENDS += [{"BLEND_ROWS": 1, "AT_ONCE": together, "BLEND_BLOCKS": 6} for together in (1, 2)]
-# each of these by itself: they do not depend on each other
-CHOICES = [BLENDS, [{}, {"SORT_LOOK": 4}, {"SORT_LOOK": 16}], [{}, {"SORT_BLOCKS": 4}], [{}, {"EXPAND_BLOCKS": 5}, {"EXPAND_BLOCKS": 6}]]
-SMALL_SORTS = [cuda_draw.SMALL_SORT, 0, 10**9]
+# each of these by itself: they do not depend on each other; {}: as the sources have it
+CHOICES: list[list[dict[str, int]]] = [
+    [{}, *({"AT_ONCE": together, "BLEND_BLOCKS": blocks} for together, blocks in ((4, 4), (4, 6), (2, 6), (8, 4)))],
+    [{}, {"EXPAND_LOOK": 4}],
+]
 
 
 def compile_variants(args: argparse.Namespace) -> None:
     """Compiles what `variants` measures, so that the GPU need not wait for it then."""
     for defines in [choice for choices in CHOICES for choice in choices]:
-        kernels.cached_cubin("render.cu", kernels.architecture(0), defines=cuda_draw.DEFINES | defines)
+        kernels.cached_cubin("render.cu", kernels.architecture(0), defines=defines)
 
 
 def variants(args: argparse.Namespace) -> None:
@@ -90,107 +91,87 @@ def variants(args: argparse.Namespace) -> None:
         print(f"      {label}: {mean:.4f} of " + ", ".join(f"{t:.3f}" for t in times), flush=True)
         return mean
 
-    kept, best = cuda_draw.DEFINES, {}
+    best: dict[str, int] = {}
     for choices in CHOICES:
         found = []
-        for choice in choices:
-            cuda_draw.DEFINES = kept | choice
-            found.append(measured(str(choice or "as it is")))
+        for cuda_draw.DEFINES in choices:
+            found.append(measured(str(cuda_draw.DEFINES or "as it is")))
         best |= choices[found.index(min(found))]
-    cuda_draw.DEFINES = kept | best
-    orders = {}
-    for cuda_draw.LONGEST_FIRST in (True, False):
-        orders[measured(f"longest first {cuda_draw.LONGEST_FIRST}")] = cuda_draw.LONGEST_FIRST
-    cuda_draw.LONGEST_FIRST = orders[min(orders)]
-    sizes = {}
-    for cuda_draw.SMALL_SORT in SMALL_SORTS:
-        sizes[measured(f"small sort {cuda_draw.SMALL_SORT}")] = cuda_draw.SMALL_SORT
-    cuda_draw.SMALL_SORT = sizes[min(sizes)]
+    cuda_draw.DEFINES = best
     cuda_draw.device_launch.cache_clear()
-    table["chosen"] = {**cuda_draw.DEFINES, "longest first": cuda_draw.LONGEST_FIRST, "small sort": cuda_draw.SMALL_SORT}
+    table["chosen"] = best
     print(f"      chosen: {table['chosen']}", flush=True)
     results["variants"] = table
 
 
-def one_case(name: str, gaussians: Gaussians, cameras: Cameras, *, with_rival: bool = True) -> dict[str, Any]:
+def one_case(name: str, gaussians: Gaussians, cameras: Cameras, turns: int = 10) -> dict[str, Any]:
     """One scene: the rival, the graph by hand, plain calls and the Renderer, with cameras on the GPU and in main memory."""
     clear()
     row: dict[str, Any] = {"case": name, "gaussians": len(gaussians)}
     captured = HandCaptured(gaussians, cameras, RenderOptions())
     row["pairs"] = captured.pairs
-    row["graph"], row["kernels"] = timed(captured), timing.profile(captured)
-    begin = time.perf_counter()
-    plain = render(gaussians, cameras)
-    torch.cuda.synchronize()
-    row["first_call_ms"] = (time.perf_counter() - begin) * 1e3
-    begin = time.perf_counter()
-    render(gaussians, cameras)
-    torch.cuda.synchronize()
-    row["second_call_ms"] = (time.perf_counter() - begin) * 1e3
+    for call in ("first", "second"):
+        begin = time.perf_counter()
+        plain = render(gaussians, cameras)
+        torch.cuda.synchronize()
+        row[f"{call}_call_ms"] = (time.perf_counter() - begin) * 1e3
     here = cameras.to("cpu")
-    row["plain"] = timed(lambda: render(gaussians, cameras))
-    row["plain_unchecked"] = timed(lambda: render(gaussians, cameras, check=False))
-    row["plain_cameras_in_main_memory"] = timed(lambda: render(gaussians, here))
-    row["plain_waited_ms"] = waited(lambda: render(gaussians, cameras))
-    row["plain_new_values_ms"] = waited(lambda: render(replace(gaussians, opacities=gaussians.opacities * 1.0), cameras))
     renderer = Renderer(gaussians, width=cameras.width, height=cameras.height)
-    packed = renderer.render(cameras)
-    row["renderer"] = timed(lambda: renderer.render(cameras))
-    row["renderer_cameras_in_main_memory"] = timed(lambda: renderer.render(here))
-    row["renderer_waited_ms"] = waited(lambda: renderer.render(cameras))
+    works: dict[str, Callable[[], Any]] = {
+        "graph": captured, "plain": lambda: render(gaussians, cameras), "plain_unchecked": lambda: render(gaussians, cameras, check=False),
+        "plain_cameras_in_main_memory": lambda: render(gaussians, here), "renderer": lambda: renderer.render(cameras),
+        "renderer_cameras_in_main_memory": lambda: renderer.render(here),
+    }  # fmt: skip
     source = pack(gaussians)
     if source is not None:
-        by_hand = HandCaptured(source, cameras, RenderOptions())
-        row["packed_graph"], row["packed_kernels"] = timed(by_hand), timing.profile(by_hand)
-    row["psnr_packed_to_plain"] = psnr(packed.color, plain.color)
-    rate = results.setdefault("copy_bytes_per_second", timing.copy_rate())
-    row["floor"] = timing.floor(gaussians, cameras, len(gaussians), captured.pairs, rate, packed=False)
-    row["floor_packed"] = timing.floor(gaussians, cameras, len(gaussians), captured.pairs, rate, packed=True)
-    if with_rival:
-        rival(row, gaussians, cameras, plain.color)
+        works["packed_graph"] = HandCaptured(source, cameras, RenderOptions())
+    rivals = {f"gsplat packed={packed}": timing.rival(gaussians, cameras, packed=packed) for packed in (False, True)}
+    try:
+        row["psnr_to_gsplat"] = psnr(plain.color, rivals["gsplat packed=False"]()[0])
+        works |= rivals
+    except Exception as error:
+        verdict(False, f"{name}: gsplat failed: {error}"[:300])
+    row |= timing.side_by_side(works, turns)
+    row["plain_waited_ms"] = waited(works["plain"])
+    row["plain_new_values_ms"] = waited(lambda: render(replace(gaussians, opacities=gaussians.opacities * 1.0), cameras))
+    row["renderer_waited_ms"] = waited(works["renderer"])
+    row["psnr_packed_to_plain"] = psnr(renderer.render(cameras).color, plain.color)
+    if rate := results.get("copy_bytes_per_second"):
+        row["floor"], row["floor_packed"] = (timing.floor(gaussians, cameras, len(gaussians), captured.pairs, rate, packed=p) for p in (False, True))
+    profiled = ("graph", "packed_graph", "gsplat packed=False")  # after the times: a profiler may slow down what comes after it
+    row["kernels"] = {key: timing.profile(works[key]) for key in profiled if key in works}
     told(row)
     return row
-
-
-def rival(row: dict[str, Any], gaussians: Gaussians, cameras: Cameras, color: torch.Tensor) -> None:
-    try:
-        row["gsplat"] = {str(p): timed(timing.rival(gaussians, cameras, packed=p)) for p in (False, True)}
-        row["psnr_to_gsplat"] = psnr(color, timing.rival(gaussians, cameras, packed=False)()[0])
-        row["kernels_gsplat"] = timing.profile(timing.rival(gaussians, cameras, packed=False))
-        best = min(t["median_ms"] for t in row["gsplat"].values())
-        for key in ("graph", "plain", "plain_cameras_in_main_memory", "renderer"):
-            row[f"speedup_{key}"] = best / row[key]["median_ms"]
-    except Exception as error:
-        row["gsplat_failed"] = str(error)[:300]
-        print("      gsplat failed:", str(error)[:300], flush=True)
 
 
 def told(row: dict[str, Any]) -> None:
     """The row as text, and whether it keeps the bounds."""
     ms = lambda key: row[key]["median_ms"] if key in row else float("nan")
-    best = min((t["median_ms"] for t in row.get("gsplat", {}).values()), default=float("nan"))
-    print(
-        f"      {row['case']}: gsplat {best:.3f} ms; graph {ms('graph'):.3f}, plain {ms('plain'):.3f} (cameras in main memory "
-        f"{ms('plain_cameras_in_main_memory'):.3f}, unchecked {ms('plain_unchecked'):.3f}, waited {row['plain_waited_ms']:.3f}, new values waited "
-        f"{row['plain_new_values_ms']:.3f}); Renderer {ms('renderer'):.3f} (main memory {ms('renderer_cameras_in_main_memory'):.3f}, waited "
-        f"{row['renderer_waited_ms']:.3f}), packed graph {ms('packed_graph'):.3f}; first call {row['first_call_ms']:.1f}, second "
-        f"{row['second_call_ms']:.1f}; pairs {row['pairs']:,}; floor {row['floor']['total']:.3f}, packed {row['floor_packed']['total']:.3f}; PSNR "
-        f"packed {row['psnr_packed_to_plain']:.1f}, to gsplat {row.get('psnr_to_gsplat', float('nan')):.1f}\n      kernels {row['kernels']}\n      "
-        f"packed {row.get('packed_kernels')}\n      gsplat {row.get('kernels_gsplat')}",
-        flush=True,
-    )
-    verdict(row["psnr_packed_to_plain"] >= 50, f"{row['case']}: packed {row['psnr_packed_to_plain']:.1f} dB")
+    case, best = row["case"], min((row[key]["median_ms"] for key in row if key.startswith("gsplat ")), default=float("nan"))
+    print(f"      {case}: {row['pairs']:,} pairs; gsplat at its fastest {best:.3f} ms")
+    for key, found in row.items():
+        if isinstance(found, dict) and "turns_ms" in found:
+            turns = found["turns_ms"]
+            spread = f"{found['low_ms']:.3f} to {found['high_ms']:.3f}; turns {min(turns):.3f} to {max(turns):.3f}"
+            print(f"        {key}: {found['median_ms']:.3f} ms ({spread}; the host {found['host_ms']:.3f})")
+    rest = {key: round(row[key], 3) for key in row if key.endswith("_ms")}
+    print(f"        {rest | {key: row[key]['total'] for key in ('floor', 'floor_packed') if key in row}}")
+    for key, found in row["kernels"].items():
+        print(f"        kernels of {key}: {found}", flush=True)
+    verdict(row["psnr_packed_to_plain"] >= 50, f"{case}: packed {row['psnr_packed_to_plain']:.1f} dB")
     for call, graph in (("plain", "graph"), ("renderer", "packed_graph")):
-        verdict(ms(call) <= GRAPH_MOST * ms(graph), f"{row['case']}: {call} {ms(call) / ms(graph):.2f} times its graph's time")
-    if "gsplat" in row:
-        verdict(row["speedup_plain"] >= PLAIN_LEAST, f"{row['case']}: plain call {row['speedup_plain']:.2f} times gsplat")
-        verdict(row["speedup_renderer"] >= RENDERER_LEAST, f"{row['case']}: Renderer {row['speedup_renderer']:.2f} times gsplat")
-        verdict(row["psnr_to_gsplat"] >= 45, f"{row['case']}: {row['psnr_to_gsplat']:.1f} dB to gsplat")
+        verdict(ms(call) <= GRAPH_MOST * ms(graph), f"{case}: {call} {ms(call) / ms(graph):.2f} times its graph's time")
+    if "psnr_to_gsplat" in row:
+        for call, least in (("plain", PLAIN_LEAST), ("renderer", RENDERER_LEAST)):
+            row[f"speedup_{call}"] = best / ms(call)
+            verdict(row[f"speedup_{call}"] >= least, f"{case}: {call} {row[f'speedup_{call}']:.2f} times gsplat")
+        verdict(row["psnr_to_gsplat"] >= 45, f"{case}: {row['psnr_to_gsplat']:.1f} dB to gsplat")
 
 
 def bench(args: argparse.Namespace) -> None:
     """The scenes of README's table."""
     rows = results.setdefault("bench", [])
+    results["copy_bytes_per_second"] = timing.copy_rate()
     for make in timing.cases(args.scenes):
         if left(args) < 25:
             verdict(False, "bench: OUT OF TIME for the remaining scenes")
@@ -267,7 +248,7 @@ def large(args: argparse.Namespace) -> None:
                 gaussians, cameras = filled_view(count, width, height, device="cuda")
                 torch.cuda.reset_peak_memory_stats()
                 begin = torch.cuda.memory_allocated()
-                rows.append(one_case(f"random {count:,} at {width}x{height}", gaussians, cameras))
+                rows.append(one_case(f"random {count:,} at {width}x{height}", gaussians, cameras, turns=2))
                 rows[-1]["peak_gb"] = (torch.cuda.max_memory_allocated() - begin) / 1e9
             except Exception:
                 traceback.print_exc()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,35 @@ def waited(work: Callable[[], Any], repeats: int = 60) -> float:
         torch.cuda.synchronize()
         times.append((time.perf_counter() - begin) * 1e3)
     return statistics.median(times[5:])
+
+
+def side_by_side(works: Mapping[str, Callable[[], Any]], turns: int = 10, calls: int = 20) -> dict[str, dict[str, Any]]:
+    """Milliseconds by events of `turns` x `calls` calls of each, in turn, so that a machine that is busy for a while is so for all of them.
+
+    `turns_ms`: the median of each turn, its spread; `host_ms`: the median time until a call returns. Three calls of each turn are not counted.
+    """
+    times, host = {name: [] for name in works}, {name: [] for name in works}
+    for _ in range(turns):
+        for name, work in works.items():
+            torch.cuda.synchronize()
+            for _ in range(3):
+                work()
+            events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(calls)]
+            for a, b in events:
+                a.record()
+                begin = time.perf_counter()
+                work()
+                host[name].append((time.perf_counter() - begin) * 1e3)
+                b.record()
+            torch.cuda.synchronize()
+            times[name].append([a.elapsed_time(b) for a, b in events])
+    found = {}
+    for name, by_turn in times.items():
+        everything = sorted(t for turn in by_turn for t in turn)
+        low, median, high = (everything[int(len(everything) * share)] for share in (0.05, 0.5, 0.95))
+        found[name] = {"median_ms": median, "low_ms": low, "high_ms": high, "calls": len(everything), "host_ms": statistics.median(host[name])}
+        found[name]["turns_ms"] = [round(statistics.median(turn), 4) for turn in by_turn]
+    return found
 
 
 def copy_rate() -> float:
