@@ -1,6 +1,6 @@
 """How fast the CUDA renderer is: `recon.render` as a user calls it, `recon.Renderer`, and a graph captured by hand, beside gsplat 1.5.3 in one run.
 
-    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts compile tests sanitize variants bench batch extras large]
+    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts compile tests sanitize variants bench batch large extras profiles]
         [--scenes FOLDER] [--seconds 570]
 
 Needs a GPU, torch and cuda-core; gsplat's wheel and those of what it imports in .carry/wheels (nvcc builds it), karangkidul/5_0 and playbot (SOG) in
@@ -125,8 +125,8 @@ def one_case(name: str, gaussians: Gaussians, cameras: Cameras, turns: int = 10)
     source = pack(gaussians)
     if source is not None:
         works["packed_graph"] = HandCaptured(source, cameras, RenderOptions())
-    rivals = {f"gsplat packed={packed}": timing.rival(gaussians, cameras, packed=packed) for packed in (False, True)}
     try:
+        rivals = {f"gsplat packed={packed}": timing.rival(gaussians, cameras, packed=packed) for packed in (False, True)}
         row["psnr_to_gsplat"] = psnr(plain.color, rivals["gsplat packed=False"]()[0])
         works |= rivals
     except Exception as error:
@@ -138,8 +138,6 @@ def one_case(name: str, gaussians: Gaussians, cameras: Cameras, turns: int = 10)
     row["psnr_packed_to_plain"] = psnr(renderer.render(cameras).color, plain.color)
     if rate := results.get("copy_bytes_per_second"):
         row["floor"], row["floor_packed"] = (timing.floor(gaussians, cameras, len(gaussians), captured.pairs, rate, packed=p) for p in (False, True))
-    profiled = ("graph", "packed_graph", "gsplat packed=False")  # after the times: a profiler may slow down what comes after it
-    row["kernels"] = {key: timing.profile(works[key]) for key in profiled if key in works}
     told(row)
     return row
 
@@ -155,9 +153,7 @@ def told(row: dict[str, Any]) -> None:
             spread = f"{found['low_ms']:.3f} to {found['high_ms']:.3f}; turns {min(turns):.3f} to {max(turns):.3f}"
             print(f"        {key}: {found['median_ms']:.3f} ms ({spread}; the host {found['host_ms']:.3f})")
     rest = {key: round(row[key], 3) for key in row if key.endswith("_ms")}
-    print(f"        {rest | {key: row[key]['total'] for key in ('floor', 'floor_packed') if key in row}}")
-    for key, found in row["kernels"].items():
-        print(f"        kernels of {key}: {found}", flush=True)
+    print(f"        {rest | {key: row[key]['total'] for key in ('floor', 'floor_packed') if key in row}}", flush=True)
     verdict(row["psnr_packed_to_plain"] >= 50, f"{case}: packed {row['psnr_packed_to_plain']:.1f} dB")
     for call, graph in (("plain", "graph"), ("renderer", "packed_graph")):
         verdict(ms(call) <= GRAPH_MOST * ms(graph), f"{case}: {call} {ms(call) / ms(graph):.2f} times its graph's time")
@@ -221,12 +217,6 @@ def extras(args: argparse.Namespace) -> None:
             renderer = Renderer(gaussians, width=cameras.width, height=cameras.height, **more)
             row[f"renderer_{kind}"] = timed(lambda r=renderer: r.render(cameras))["median_ms"]  # noqa: B023
             row[f"surfels_{kind}"] = timed(lambda more=more: render(gaussians, cameras, primitive="surfel", **more))["median_ms"]  # noqa: B023
-        try:
-            captured = HandCaptured(gaussians, cameras, RenderOptions(extras=frozenset({"normals", "median_depth"})))
-            row["kernels_extras"] = timing.profile(captured)
-            row["kernels_surfels"] = timing.profile(HandCaptured(gaussians, cameras, RenderOptions(primitive="surfel")))
-        except Exception:
-            traceback.print_exc()
         print(f"      {name}: {row}", flush=True)
         for kind in ("", "renderer_"):
             ratio = row[f"{kind}extras"] / row[f"{kind}plain"]
@@ -234,6 +224,24 @@ def extras(args: argparse.Namespace) -> None:
         clear()
         torch.cuda.empty_cache()
     results["extras"] = table
+
+
+def profiles(args: argparse.Namespace) -> None:
+    """Each kernel's time. In the end, for a profiler may slow down what comes after it."""
+    table = results["kernels"] = {}
+    extras = RenderOptions(extras=frozenset(("normals", "median_depth")))
+    for make in timing.cases(args.scenes):
+        name, gaussians, cameras = make()
+        works: dict[str, Callable[[], Any]] = {
+            "graph": HandCaptured(gaussians, cameras, RenderOptions()), "extras": HandCaptured(gaussians, cameras, extras),
+            "surfels": HandCaptured(gaussians, cameras, RenderOptions(primitive="surfel")), "gsplat": timing.rival(gaussians, cameras, packed=False),
+        }  # fmt: skip
+        source = pack(gaussians)
+        if source is not None:
+            works["packed"] = HandCaptured(source, cameras, RenderOptions())
+        table[name] = {key: timing.profile(work) for key, work in works.items()}
+        for key, found in table[name].items():
+            print(f"      {name}, {key}: {found}", flush=True)
 
 
 def large(args: argparse.Namespace) -> None:
@@ -271,13 +279,13 @@ def sanitize(args: argparse.Namespace) -> None:
 
 PARTS = {
     "compile": compile_variants, "tests": tests, "sanitize": sanitize, "variants": variants, "bench": bench, "batch": batch, "large": large,
-    "extras": extras,
+    "extras": extras, "profiles": profiles,
 }  # fmt: skip
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["tests", "bench", "batch", "extras"])
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["tests", "bench", "batch", "extras", "profiles"])
     parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes", help="folder with the real scenes")
     parser.add_argument("--seconds", type=float, default=570, help="time limit")
     parser.add_argument("--json", default="plain_call.json", help="name of the file with the figures")
@@ -288,7 +296,7 @@ def main() -> int:
     print(f"      {torch.cuda.get_device_name()}, torch {torch.__version__}, {os.cpu_count()} cores", flush=True)
     timing.unpack_wheels()
     log = args.output / "gsplat_build.log"
-    needs_rival = bool(set(args.parts) & {"bench", "batch", "large"})
+    needs_rival = bool(set(args.parts) & {"bench", "batch", "large", "profiles"})
     build = timing.start_gsplat_build(log) if needs_rival else None
     cuda_draw.device_launch(0)
     print(f"      our kernels are ready after {time.monotonic() - args.start:.1f} s", flush=True)

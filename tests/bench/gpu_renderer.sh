@@ -20,7 +20,7 @@ wait $compile $sanitize
 tail -n 12 "$OUT/sanitize.txt"
 echo "      quiet from $((SECONDS - begin)) s on"
 kill -STOP -- -$higs 2>/dev/null
-python $bench --parts variants bench batch large extras --seconds 100 --commit "${1:-}" --output "$OUT"
+python $bench --parts variants bench batch large extras profiles --seconds 100 --commit "${1:-}" --output "$OUT"
 kill -CONT -- -$higs 2>/dev/null
 while kill -0 $higs 2>/dev/null && [ $((SECONDS - begin)) -lt ${LIMIT:-185} ]; do sleep 1; done
 if kill -0 $higs 2>/dev/null; then
