@@ -19,6 +19,7 @@ struct Picture {
     const unsigned* normals;
     const Call* call;
     const Status* status;
+    unsigned long long* told;  // the status for the host, in page-locked main memory; or none
     int count, first_view, width, height, columns, tiles;
 };
 
@@ -113,6 +114,7 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
     float x = column + 0.5f, y = row + 0.5f, light = 1.f, red = 0.f, green = 0.f, blue = 0.f, depth = 0.f;
     float median = 0.f, nx = 0.f, ny = 0.f, nz = 0.f;
     float least = inside ? LOG2_MIN_ALPHA : INFINITY;  // a pixel that has ended takes nothing more
+    if (b.told && blockIdx.x == 0 && t < STATUS_WORDS) b.told[t] = ((const unsigned long long*)b.status)[t];
     if (t == 0) s.splat[BLOCK] = Line{}, s.splat[BLOCK].shape.lo = -INFINITY;
 
     // the tile's list, then all from the first splat whose pairs had no room
@@ -197,13 +199,14 @@ __device__ __forceinline__ void blend_tile(const Picture& b) {
     }
 }
 
-#define BLEND(NAME, STAGED, EXTRAS, BLOCKS)                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) NAME(                                                                              \
-        const uint2* __restrict__ ranges, const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                                 \
-        const uint4* __restrict__ records, const unsigned* __restrict__ normals, const Call* __restrict__ call, const Status* __restrict__ status, \
-        int count, int first_view, int width, int height, int columns, int tiles) {                                                                \
-        blend_tile<STAGED, EXTRAS>(                                                                                                                \
-            Picture{ranges, listed, order, records, normals, call, status, count, first_view, width, height, columns, tiles});                     \
+#define BLEND(NAME, STAGED, EXTRAS, BLOCKS)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) NAME(                                                                   \
+        const uint2* __restrict__ ranges, const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                      \
+        const uint4* __restrict__ records, const unsigned* __restrict__ normals, const Call* __restrict__ call,                         \
+        const Status* __restrict__ status, unsigned long long* told, int count, int first_view, int width, int height, int columns,     \
+        int tiles) {                                                                                                                    \
+        blend_tile<STAGED, EXTRAS>(                                                                                                     \
+            Picture{ranges, listed, order, records, normals, call, status, told, count, first_view, width, height, columns, tiles});    \
     }
 BLEND(blend, StagedGaussian, false, BLEND_BLOCKS)
 BLEND(blend_extras, StagedGaussian, true, 4)

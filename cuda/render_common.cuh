@@ -43,8 +43,19 @@ struct Status {
     unsigned visible, flags;   // flags: what is wrong with the values
     unsigned low, high;        // ~ of the smallest and the largest depth key
 };
+constexpr int STATUS_WORDS = sizeof(Status) / 8;
 constexpr unsigned WRONG_GAUSSIANS = 1, WRONG_CAMERAS = 2;
 constexpr unsigned KEY_BITS = 24, LAST_KEY = (1u << KEY_BITS) - 1;  // depths are sorted by so many bits of their range; the last: not seen
+
+// Copies the next call from page-locked main memory, slots [ahead, words] that the host fills in turn; `calls`: how many were copied. A kernel of the
+// graph, so that nothing waits for the copy engine in front of it.
+extern "C" __global__ void __launch_bounds__(BLOCK) bring_call(
+    const unsigned long long* slots, int words, int ahead, unsigned* calls, unsigned long long* table) {
+    const volatile unsigned long long* slot = slots + (size_t)(*calls % ahead) * words;
+    for (int w = threadIdx.x; w < words; w += BLOCK) table[w] = slot[w];
+    __syncthreads();
+    if (threadIdx.x == 0) *calls += 1;
+}
 
 __device__ __forceinline__ unsigned pack_halves(float low, float high) {
     return (unsigned)half_bits(low) | ((unsigned)half_bits(high) << 16);

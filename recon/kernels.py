@@ -154,8 +154,8 @@ def launch(kernel: Any, grid: int | tuple[int, ...], block: int | tuple[int, ...
            stream: torch.cuda.Stream | None = None) -> None:  # fmt: skip
     """Starts a kernel on torch's current stream (or `stream`) and returns at once.
 
-    Arguments by their Python type: a CUDA tensor (its address), None (a null pointer), int (32 bits), float (32 bits), numpy scalars (their own
-    type). The caller keeps tensors alive, as torch's allocator does for work on its own stream. The current device must be the kernel's.
+    Arguments by their Python type: a CUDA or page-locked tensor (its address), None (a null pointer), int (32 bits), float (32 bits), numpy scalars
+    (their own type). The caller keeps tensors alive, as torch's allocator does for work on its own stream. The current device must be the kernel's.
     """
     import torch
 
@@ -178,8 +178,8 @@ def _argument(value: Any) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        if not value.is_cuda or not value.is_contiguous():
-            raise ReconError(f"a kernel takes contiguous CUDA tensors, got one on {value.device}, strides {value.stride()}")
+        if not (value.is_cuda or value.is_pinned()) or not value.is_contiguous():
+            raise ReconError(f"a kernel takes contiguous tensors, on a GPU or page-locked, got one on {value.device}, strides {value.stride()}")
         return value.data_ptr()  # cuda-core takes a Python int for an address
     if value is None:
         return 0

@@ -32,7 +32,7 @@ RECORD_WORDS = {"gaussian": 8, "surfel": 16}
 STATUS_WORDS = 4  # int64: see Status in cuda/render_common.cuh
 BLENDS = ("blend", "blend_extras", "blend_surfels", "blend_surfels_extras")
 PROJECTS = tuple(f"project{kind}_{degree}" for kind in ("", "_packed", "_surfels") for degree in range(5))
-NAMES = (*PROJECTS, "digit_counts", "sort_pass", "expand", "expand_surfels", "tile_ranges", *BLENDS)
+NAMES = ("bring_call", *PROJECTS, "digit_counts", "sort_pass", "expand", "expand_surfels", "tile_ranges", *BLENDS)
 
 Launch = Callable[[str, int, Sequence[Any]], None]  # kernel, blocks, arguments
 
@@ -119,8 +119,11 @@ class Buffers:
         return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * 8
 
 
-def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor) -> None:
-    """Starts all pictures of a call; afterwards `buffers.status` tells of each group how many pairs it needed, and what is wrong with the values."""
+def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor, told: Tensor | None = None) -> None:
+    """Starts all pictures of a call; afterwards `buffers.status` tells of each group how many pairs it needed, and what is wrong with the values.
+
+    `told`: page-locked memory of its size, which then holds the same.
+    """
     b = buffers
     for number, (first, views) in enumerate(task.groups):
         (b.zero if number else b.all_zero).zero_()
@@ -129,8 +132,8 @@ def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor) -> None:
             _list_splats(launch, task, b, table, (first, views), status)
         launch(
             f"blend{surfels}{'_extras' if task.extras else ''}", task.columns * task.rows * views,
-            (b.ranges, b.values[b.tile_passes % 2], b.order, b.records, b.normals, table, status, task.count, first, task.width, task.height,
-             task.columns, task.columns * task.rows),
+            (b.ranges, b.values[b.tile_passes % 2], b.order, b.records, b.normals, table, status, told[number] if told is not None else None,
+             task.count, first, task.width, task.height, task.columns, task.columns * task.rows),
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """CUDA graphs of the renderer, kept: one for each device and `Task`, a few at a time, within a share of the device's memory.
 
-A graph's working memory is its own; what a call brings is copied into the graph's table (`recon.render.cuda_table`) in the stream that asks, so that
-neither other cameras nor other values make a new graph. Calls of several threads and streams take turns.
+A graph's working memory is its own; what a call brings, the graph itself copies from page-locked memory into its table (`recon.render.cuda_table`),
+so that neither other cameras nor other values make a new graph. Calls of several threads and streams take turns.
 """
 
 from __future__ import annotations
@@ -60,26 +60,28 @@ class Plan:
 
     def __init__(self, device: torch.device, task: Task, room: int, inputs: Inputs, options: RenderOptions) -> None:
         self.task, self.device, self.room = task, device, room
-        self.retired = False
-        self._lock = threading.Lock()
+        self.retired, self._stream, self._lock = False, None, threading.Lock()
         launch = device_launch(device.index or 0)
         with torch.inference_mode(False), torch.no_grad():  # tensors of inference mode could not be written to outside of it
             words = table_words(task.views)
             self._buffers = Buffers(task, room, device)
-            self._table = torch.empty(words, dtype=torch.int64, device=device)
-            self._status = page_locked(max(1, len(task.groups)), STATUS_WORDS)
-            self._told = self._status.numpy()
-            self._slots = [_Slot(words) for _ in range(CALLS_AHEAD)]
-            self._last = self._slots[0]
-            self._calls, self._stream = 0, None
-            scratch = empty_picture(task.views, task.height, task.width, task.extras, device)  # to draw to before it is captured
-            self._bring(self._next_slot(), inputs, scratch, options)
+            self._table, calls = torch.empty(words, dtype=torch.int64, device=device), torch.zeros(1, dtype=torch.int32, device=device)
+            status, slots = page_locked(max(1, len(task.groups)), STATUS_WORDS), page_locked(CALLS_AHEAD, words)
+            self._told, self._slots, self._held = status.numpy(), list(slots.numpy()), (status, slots, calls)
+            self._done = [torch.cuda.Event() for _ in range(CALLS_AHEAD)]  # when the picture is done that a slot was for
+            self._last = self._done[0]
 
             def work() -> None:
-                draw(launch, task, self._buffers, self._table)
-                self._status.copy_(self._buffers.status, non_blocking=True)
+                launch("bring_call", 1, (slots, words, CALLS_AHEAD, calls, self._table))
+                draw(launch, task, self._buffers, self._table, status)
 
+            scratch = empty_picture(task.views, task.height, task.width, task.extras, device)  # to draw to before it is captured
+            fill_table(self._slots[0], self._table.data_ptr(), inputs, scratch, options)
             self._replay = captured(work, device)
+            self._calls = 1  # as `calls` on the device: those that `bring_call` has copied
+
+    def __del__(self) -> None:
+        self.retire()  # the GPU still reads and writes what goes with this
 
     @property
     def bytes_held(self) -> int:
@@ -103,15 +105,18 @@ class Plan:
                 return None
             stream = torch.cuda.current_stream(self.device)
             if self._stream is not None and self._stream != stream:
-                stream.wait_event(self._last.done)
-            slot = self._next_slot()
-            self._bring(slot, inputs, picture, options)
+                stream.wait_event(self._last)
+            slot = self._calls % CALLS_AHEAD
+            done = self._done[slot]
+            done.synchronize()
+            fill_table(self._slots[slot], self._table.data_ptr(), inputs, picture, options)
             self._replay()
-            slot.done.record(stream)
-            self._stream, self._last = stream, slot
+            self._calls += 1
+            done.record(stream)
+            self._stream, self._last = stream, done
             if not wait:
                 return picture, 0
-            slot.done.synchronize()
+            done.synchronize()
             return picture, read_status(self._told)[1]
 
     def retire(self) -> None:
@@ -119,26 +124,7 @@ class Plan:
         with self._lock:
             self.retired = True
             if self._stream is not None:
-                self._last.done.synchronize()
-
-    def _next_slot(self) -> _Slot:
-        slot = self._slots[self._calls % CALLS_AHEAD]
-        self._calls += 1
-        slot.done.synchronize()
-        return slot
-
-    def _bring(self, slot: _Slot, inputs: Inputs, picture: Rendering, options: RenderOptions) -> None:
-        fill_table(slot.numbers, self._table.data_ptr(), inputs, picture, options)
-        self._table.copy_(slot.words, non_blocking=True)
-
-
-class _Slot:
-    """Page-locked memory that a table travels from, and when the picture that it was for is done."""
-
-    def __init__(self, words: int) -> None:
-        self.words = page_locked(words)
-        self.numbers = self.words.numpy()
-        self.done = torch.cuda.Event()
+                self._last.synchronize()
 
 
 class Plans:
