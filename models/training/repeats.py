@@ -5,7 +5,7 @@ from torch import Tensor
 
 from recon.models.training.dice import Dice
 
-SCENES, SURFACES = 0.2, 0.6  # shares: of the scenes, and in these of the primitives
+SCENES, SURFACES = 0.06, 0.6  # shares: of the scenes, and in these of the primitives
 STYLES = 3  # patterns of one scene
 
 

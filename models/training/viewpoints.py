@@ -10,7 +10,7 @@ from recon.models.training.dice import Dice
 from recon.models.training.places import Places
 
 LENS_DEGREES = (7.0, 105.0)  # field of view over the long side
-FAR_SCENES, FAR_VIEWS = 0.3, 0.35  # shares: scenes with views from another side, and in these the views that are
+FAR_SCENES, FAR_VIEWS = 0.1, 0.35  # shares: scenes with views from another side, and in these the views that are
 FAR_DEGREES = (30.0, 80.0)  # how far around
 USUAL_DEGREES = (42.0, 82.0)  # of phones and standard lenses
 OBJECT_DEGREES = (20.0, 65.0)  # with which single objects are usually taken
