@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from recon.geometry import invert_rigid, project, unproject
 from recon.surfaces.consistency import compare, sample
 
-COARSER = 1.4  # a pixel that is this many times larger than ours does not stand for ours
+COARSER = 1.4  # a pixel that is this many times longer on the surface than ours does not stand for ours
+GRAZING = 0.1  # cosine between ray and normal, below which what a depth map says of the slant is noise
 SAME_DEPTH = 0.02  # relative; what is nearer than that stands before a surface
 
 
@@ -52,21 +53,37 @@ def closed(mask: Tensor) -> Tensor:  # [..., h, w] bool -> [..., 1, h, w] 0 or 1
     return -F.max_pool2d(-grown, 3, 1, 1)
 
 
-def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]], order: list[int]) -> Tensor:
-    """Which pixels of mask [V, ..., h, w] are left when each place of the surface is shown by one view: the one that sees it best, as a rule the
-    nearest.
+def coarseness(depth: Tensor, K: Tensor) -> Tensor:  # [..., h, w], [..., 3, 3] -> [..., h, w]
+    """How long a pixel is on its surface, in the world's unit: its footprint, drawn out where the surface is seen at a slant."""
+    points = unproject(depth, K)
+    step = lambda dim: torch.cat([points.diff(dim=dim), points.diff(dim=dim).narrow(dim, -1, 1)], dim)
+    normal = torch.linalg.cross(step(-2), step(-3))
+    cosine = (normal * points).sum(-1).abs() / (normal.norm(dim=-1) * points.norm(dim=-1)).clamp(min=1e-12)
+    return footprints(depth, K) / cosine.clamp(min=GRAZING)
 
-    Views are taken in the given order (see finest_first); a pixel goes where it agrees with a kept pixel of an earlier view that is not much coarser.
+
+def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]], order: list[int]) -> Tensor:
+    """Which pixels of mask [V, ..., h, w] are left when each place of the surface is shown by one view: the one that sees it best.
+
+    Views are taken in the given order (see finest_first), so that large parts of the surface come from one. A pixel goes where it agrees with a kept
+    pixel of an earlier view that is not much coarser; where one is much coarser, it goes instead, as on a wall that an earlier view sees at a slant.
     """
-    size = footprints(depth, K)
+    size = coarseness(depth, K)
     kept = mask.clone()
+
+    def outdone(a: int, b: int, points: Tensor, coarser: float) -> Tensor:  # [..., h, w] bool
+        """The pixels of a that agree with a kept pixel of b that is less than `coarser` times as coarse."""
+        same = compare(depth[a], K[a], cam_to_world[a], depth[b], K[b], cam_to_world[b], points=points)
+        stands = sample(torch.cat([closed(kept[b]), size[b].unsqueeze(-3)], -3), same.xy, "nearest")
+        return same.agrees & (stands.select(-3, 0) > 0.5) & (stands.select(-3, 1) < coarser * size[a])
+
     for place, a in enumerate(order):
         others = [v for v in order[:place] if v in partners[a]]
-        points = unproject(depth[a], K[a], cam_to_world[a]) if others else None
+        points = unproject(depth[a], K[a], cam_to_world[a]) if others else depth[a]
         for b in others:
-            same = compare(depth[a], K[a], cam_to_world[a], depth[b], K[b], cam_to_world[b], points=points)
-            stands = sample(torch.cat([closed(kept[b]), size[b].unsqueeze(-3)], -3), same.xy, "nearest")
-            kept[a] &= ~(same.agrees & (stands.select(-3, 0) > 0.5) & (stands.select(-3, 1) < COARSER * size[a]))
+            kept[a] &= ~outdone(a, b, points, COARSER)
+        for b in others:
+            kept[b] &= ~outdone(b, a, unproject(depth[b], K[b], cam_to_world[b]), 1 / COARSER)
     return kept
 
 

@@ -12,7 +12,7 @@ from recon.geometry import unproject
 from recon.scene import Images
 from recon.surfaces.consistency import compare, confirmations
 from recon.surfaces.depth_maps import DepthMaps, move_depth
-from recon.surfaces.merging import contradicted, finest_first, fuse_depth, off_surface, one_layer
+from recon.surfaces.merging import coarseness, contradicted, finest_first, fuse_depth, off_surface, one_layer
 from recon.surfaces.resolve import GUESS_ERROR, partners, resolve
 from recon.surfaces.sources import angle_worth, choose_sources, shared_tracks, view_worths
 
@@ -66,6 +66,24 @@ def test_one_layer_keeps_every_place_once() -> None:
 
     far = cKDTree(left).query(every)[0]
     assert np.quantile(far, 0.99) < 2.5 * 4 / FOCAL  # what went has a neighbour within about two pixels
+
+
+def test_a_wall_seen_at_a_slant_is_left_to_the_view_that_faces_it() -> None:
+    """The first view stands closer, and so comes first, but looks along the wall; where the second sees it, the second's pixels stand."""
+    K, _ = rig([0.0, 0.0])
+    T = torch.eye(4).repeat(2, 1, 1)
+    turn = math.radians(75)
+    T[0, :3, :3] = torch.tensor([[math.cos(turn), 0, math.sin(turn)], [0, 1, 0], [-math.sin(turn), 0, math.cos(turn)]])
+    T[0, :3, 3] = torch.tensor([-1.5, 0.0, 1.6])  # close to the wall z = 2
+    rays = unproject(torch.ones(2, HEIGHT, WIDTH), K) @ T[:, None, :3, :3].mT
+    depth = (2 - T[:, None, None, 2, 3]) / rays[..., 2]  # the distance along a ray of z = 1 is the depth
+    mask = (depth > 0.1) & (depth < 5)
+    depth = torch.where(mask, depth, 5)
+    kept = one_layer(depth, mask, K, T, [[1], [0]], [0, 1])
+    assert kept[1].float().mean() > 0.85  # but for the foot of the first camera, where that one is finer
+    there = compare(depth[0], K[0], T[0], depth[1], K[1], T[1])
+    steep = coarseness(depth, K)[0] > 2 * coarseness(depth, K)[1].median()
+    assert (there.agrees & mask[0] & steep).sum() > 50 and (kept[0] & there.agrees & steep).sum() < 0.1 * (there.agrees & mask[0] & steep).sum()
 
 
 def test_one_layer_keeps_all_where_views_stand_alone() -> None:
