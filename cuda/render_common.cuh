@@ -48,9 +48,15 @@ constexpr unsigned WRONG_GAUSSIANS = 1, WRONG_CAMERAS = 2;
 constexpr unsigned KEY_BITS = 24, LAST_KEY = (1u << KEY_BITS) - 1;  // depths are sorted by so many bits of their range; the last: not seen
 
 // Copies the next call from page-locked main memory, slots [ahead, words] that the host fills in turn; `calls`: how many were copied. A kernel of the
-// graph, so that nothing waits for the copy engine in front of it.
+// graph, so that nothing waits for the copy engine in front of it. Meanwhile all blocks but the first put zeros into `zero` [zeros], on 16 bytes.
 extern "C" __global__ void __launch_bounds__(BLOCK) bring_call(
-    const unsigned long long* slots, int words, int ahead, unsigned* calls, unsigned long long* table) {
+    const unsigned long long* slots, int words, int ahead, unsigned* calls, unsigned long long* table, unsigned* zero, int zeros) {
+    if (blockIdx.x > 0) {
+        int first = (blockIdx.x - 1) * BLOCK + threadIdx.x, step = (gridDim.x - 1) * BLOCK;
+        for (int k = first; k < zeros / 4; k += step) ((uint4*)zero)[k] = make_uint4(0, 0, 0, 0);
+        if (first < zeros % 4) zero[zeros / 4 * 4 + first] = 0;
+        return;
+    }
     const volatile unsigned long long* slot = slots + (size_t)(*calls % ahead) * words;
     for (int w = threadIdx.x; w < words; w += BLOCK) table[w] = slot[w];
     __syncthreads();

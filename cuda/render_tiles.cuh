@@ -1,30 +1,21 @@
 // Splats in order of depth to (tile, splat) pairs, written in that order, and where each tile's pairs begin after the sort by tile.
 #pragma once
 
-#ifndef EXPAND_LOOK
-#define EXPAND_LOOK 1  // of 32 blocks before at once
-#endif
 constexpr unsigned long long SUM_PARTIAL = 1ull << 62, SUM_COMPLETE = 2ull << 62, SUM_VALUE = SUM_PARTIAL - 1;
 constexpr int STAGED_PAIRS = 4096, TILE_BITS = 24;  // of a block, to be written side by side: tile | thread << TILE_BITS
 constexpr int ROWS_ALONE = 6;  // a splat over more rows of tiles is spread over the lanes of its warp
 
-// Pairs before this block (one warp looks at 32 EXPAND_LOOK predecessors at a time); all threads of warp 0 must call.
+// Pairs before this block (one warp looks at 32 predecessors at a time); all threads of warp 0 must call.
 __device__ __forceinline__ unsigned long long pairs_before(unsigned long long* progress, unsigned block) {
-    unsigned long long sum = 0, word[EXPAND_LOOK];
-    for (int nearest = (int)block - 1 - (int)threadIdx.x;; nearest -= 32 * EXPAND_LOOK) {
-#pragma unroll
-        for (int k = 0; k < EXPAND_LOOK; k++)
-            word[k] = nearest >= 32 * k ? *(volatile unsigned long long*)(progress + (nearest - 32 * k)) : SUM_COMPLETE;
-#pragma unroll
-        for (int k = 0; k < EXPAND_LOOK; k++) {
-            if (!word[k]) word[k] = await(progress + (nearest - 32 * k));
-            unsigned complete = __ballot_sync(FULL, (word[k] & SUM_COMPLETE) != 0);
-            int stop = complete ? __ffs(complete) - 1 : 31;  // the nearest one that knows everything before it
-            unsigned long long part = threadIdx.x <= stop ? word[k] & SUM_VALUE : 0;
-            for (int step = 16; step > 0; step /= 2) part += __shfl_down_sync(FULL, part, step);
-            sum += __shfl_sync(FULL, part, 0);
-            if (complete) return sum;
-        }
+    unsigned long long sum = 0;
+    for (int nearest = (int)block - 1 - (int)threadIdx.x;; nearest -= 32) {
+        unsigned long long word = nearest >= 0 ? await(progress + nearest) : SUM_COMPLETE;
+        unsigned complete = __ballot_sync(FULL, (word & SUM_COMPLETE) != 0);
+        int stop = complete ? __ffs(complete) - 1 : 31;  // the nearest one that knows everything before it
+        unsigned long long part = threadIdx.x <= stop ? word & SUM_VALUE : 0;
+        for (int step = 16; step > 0; step /= 2) part += __shfl_down_sync(FULL, part, step);
+        sum += __shfl_sync(FULL, part, 0);
+        if (complete) return sum;
     }
 }
 

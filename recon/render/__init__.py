@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recon.render.backends import FIELDS, Backend, choose_backend, pick_backend, renderer_of, wants_gradient
 from recon.render.checks import check_cameras, check_gaussians, check_memory
-from recon.render.options import Extra, Primitive, background_rows, options_of
+from recon.render.options import Extra, Primitive, options_of, with_background
 from recon.render.renderer import Renderer
 from recon.scene import Cameras, Gaussians, Rendering
 
@@ -41,7 +41,12 @@ def render(
     """
     options = options_of(primitive, antialiased, float(depth_range[0]), float(depth_range[1]), float(radius_clip), frozenset(extras))
     if background is not None:
-        options = replace(options, background=background_rows(background, len(cameras), gaussians.means))
+        options = with_background(options, background, len(cameras), gaussians.means)
+    again = getattr(sys.modules.get("recon.render.cuda"), "draw_again", None)  # what was drawn just before needs no choice
+    if again is not None and backend in ("auto", "cuda") and not wants_gradient(gaussians, cameras):
+        drawn = again(gaussians, cameras, options, check)
+        if drawn is not None:
+            return drawn
     if gaussians.means.dtype in (torch.float16, torch.bfloat16):
         gaussians = replace(gaussians, **{name: getattr(gaussians, name).float() for name in FIELDS})
     chosen = choose_backend(backend, gaussians, cameras, options)

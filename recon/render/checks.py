@@ -26,10 +26,9 @@ PIXEL_BYTES = {"torch": 108, "cpu": 44, "gsplat": 48, "cuda": 44}
 def check_cameras(cameras: Cameras) -> None:
     """Raises ReconError for cameras that see nothing: not placed, no focal length, a matrix that is not rigid, an image beyond all use."""
     check_sides(cameras)
-    K, T = cameras.K.detach().cpu(), cameras.cam_to_world.detach().cpu()
-    if all(map(_is_right, K.tolist(), T.tolist())):
+    if all(map(_is_right, cameras.K.tolist(), cameras.cam_to_world.tolist())):
         return
-    K, T = K.double(), T.double()
+    K, T = (x.detach().cpu().double() for x in (cameras.K, cameras.cam_to_world))
     for c in range(len(cameras)):
         if not bool(T[c].isfinite().all()):
             raise ReconError(f"camera {c} ({cameras.placed_by[c]}) has no place: its cam_to_world is not finite")

@@ -23,7 +23,6 @@ BLOCK, TILE, DIGITS, KEY_BITS = 256, 16, 256, 24  # as in cuda/render_common.cuh
 DEPTH_PASSES = KEY_BITS // 8
 PAIRS, DEPTHS, DEPTHS_AGAIN = range(3)  # what is sorted
 SORT_ITEMS = 16  # of a thread
-DEFINES: dict[str, int] = {}  # what tests/bench/gpu_plain_call.py tries instead of the sources' own choices
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits
 LEAST_ROOM = 2**16
@@ -40,7 +39,7 @@ Launch = Callable[[str, int, Sequence[Any]], None]  # kernel, blocks, arguments
 @lru_cache(maxsize=16)
 def device_launch(device: int) -> Launch:
     """Starts the renderer's kernels on one device's current stream."""
-    functions = kernels.load("render.cu", NAMES, device=device, defines=DEFINES)
+    functions = kernels.load("render.cu", NAMES, device=device)
     return lambda name, grid, args: kernels.launch(functions[name], grid, BLOCK, args)
 
 
@@ -119,14 +118,15 @@ class Buffers:
         return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * 8
 
 
-def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor, told: Tensor | None = None) -> None:
+def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor, told: Tensor | None = None, *, cleared: bool = False) -> None:
     """Starts all pictures of a call; afterwards `buffers.status` tells of each group how many pairs it needed, and what is wrong with the values.
 
-    `told`: page-locked memory of its size, which then holds the same.
+    `told`: page-locked memory of its size, which then holds the same. `cleared`: `buffers.all_zero` is zero already.
     """
     b = buffers
     for number, (first, views) in enumerate(task.groups):
-        (b.zero if number else b.all_zero).zero_()
+        if number or not cleared:
+            (b.zero if number else b.all_zero).zero_()
         status, surfels = b.status[number], "_surfels" if task.primitive == "surfel" else ""
         if task.count:
             _list_splats(launch, task, b, table, (first, views), status)
@@ -135,6 +135,13 @@ def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor, told: Tens
             (b.ranges, b.values[b.tile_passes % 2], b.order, b.records, b.normals, table, status, told[number] if told is not None else None,
              task.count, first, task.width, task.height, task.columns, task.columns * task.rows),
         )  # fmt: skip
+
+
+def bring(launch: Launch, slots: Tensor, calls: Tensor, table: Tensor, buffers: Buffers) -> None:
+    """Brings the next call from its slot [slots, words] to the table, and clears the buffers; `calls` [1] counts."""
+    zeros = buffers.all_zero.numel()
+    blocks = 1 + min(-(-zeros // (4 * BLOCK)), GRID_STRIDE_BLOCKS)
+    launch("bring_call", blocks, (slots, slots.shape[1], slots.shape[0], calls, table, buffers.all_zero, zeros))
 
 
 def _list_splats(launch: Launch, task: Task, b: Buffers, table: Tensor, cameras: tuple[int, int], status: Tensor) -> None:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from ctypes import memmove
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recon.render import cuda_draw
-from recon.render.cuda_draw import MAX_ROOM, STATUS_WORDS, Buffers, Task, device_launch, draw
-from recon.render.cuda_table import Inputs, empty_picture, fill_table, table_words
+from recon.render.cuda_draw import MAX_ROOM, STATUS_WORDS, Buffers, Task, bring, device_launch, draw
+from recon.render.cuda_table import Inputs, again_in_row, empty_picture, fill_table, table_words, tensors_of
 from recon.render.options import RenderOptions
-from recon.scene import Rendering
+from recon.scene import Cameras, Rendering
 
 MOST_PLANS, MOST_SEEN = 8, 256
 MEMORY_SHARE = 4  # plans hold at most this part of a device's memory
-CALLS_AHEAD = 8  # that the host may be ahead of the GPU
+CALLS_AHEAD, CALLS_AN_EVENT = 64, 16  # that the host may be ahead of the GPU; after how many it marks the place
 
 log = logging.getLogger(__name__)
 Key = tuple[int, Task]
@@ -55,28 +57,46 @@ def captured(work: Callable[[], None], device: torch.device) -> Callable[[], Non
     return graph.replay
 
 
+class Call:
+    """What stays when the call that a plan drew last is made again with other cameras. Keeps no Gaussians alive."""
+
+    def __init__(self, inputs: Inputs, options: RenderOptions, stream: int) -> None:
+        self.options, self.stream, self.source = options, stream, weakref.ref(inputs.source)
+        self.addresses, self.cameras_on = [x.data_ptr() for x in inputs.tensors], inputs.K.get_device()
+        self.cameras_in_row = inputs.K.device != inputs.tensors[0].device  # not their addresses
+
+    @staticmethod
+    def of(inputs: Inputs, options: RenderOptions, stream: int) -> Call | None:
+        """None for Gaussians that had to be copied, and for cameras of which half lies in main memory."""
+        own = all([a is b for a, b in zip(inputs.tensors, tensors_of(inputs.source), strict=True)])
+        return Call(inputs, options, stream) if own and inputs.K.get_device() == inputs.cam_to_world.get_device() else None
+
+
 class Plan:
     """One graph with its memory; made with the call that asks for it, whose tensors it does not keep."""
 
     def __init__(self, device: torch.device, task: Task, room: int, inputs: Inputs, options: RenderOptions) -> None:
         self.task, self.device, self.room = task, device, room
+        self.index = device.index or 0
+        self.call: Call | None = None  # whose words are in `_row`
         self.retired, self._stream, self._lock = False, None, threading.Lock()
-        launch = device_launch(device.index or 0)
+        launch = device_launch(self.index)
         with torch.inference_mode(False), torch.no_grad():  # tensors of inference mode could not be written to outside of it
             words = table_words(task.views)
             self._buffers = Buffers(task, room, device)
             self._table, calls = torch.empty(words, dtype=torch.int64, device=device), torch.zeros(1, dtype=torch.int32, device=device)
             status, slots = page_locked(max(1, len(task.groups)), STATUS_WORDS), page_locked(CALLS_AHEAD, words)
-            self._told, self._slots, self._held = status.numpy(), list(slots.numpy()), (status, slots, calls)
-            self._done = [torch.cuda.Event() for _ in range(CALLS_AHEAD)]  # when the picture is done that a slot was for
-            self._last = self._done[0]
+            self._told, self._held, self._slots = status.numpy(), (status, slots, calls), slots.data_ptr()
+            self._row = np.zeros(words, np.int64)
+            self._bytes, self._row_address, self._row_bytes = 8 * words, self._row.ctypes.data, self._row.data.cast("B")
+            self._last, self._done = torch.cuda.Event(), [torch.cuda.Event() for _ in range(CALLS_AHEAD // CALLS_AN_EVENT)]
 
             def work() -> None:
-                launch("bring_call", 1, (slots, words, CALLS_AHEAD, calls, self._table))
-                draw(launch, task, self._buffers, self._table, status)
+                bring(launch, slots, calls, self._table, self._buffers)
+                draw(launch, task, self._buffers, self._table, status, cleared=True)
 
             scratch = empty_picture(task.views, task.height, task.width, task.extras, device)  # to draw to before it is captured
-            fill_table(self._slots[0], self._table.data_ptr(), inputs, scratch, options)
+            fill_table(slots.numpy()[0], self._table.data_ptr(), inputs, scratch, options)
             self._replay = captured(work, device)
             self._calls = 1  # as `calls` on the device: those that `bring_call` has copied
 
@@ -105,25 +125,55 @@ class Plan:
                 return None
             stream = torch.cuda.current_stream(self.device)
             if self._stream is not None and self._stream != stream:
+                self._mark_last()
                 stream.wait_event(self._last)
-            slot = self._calls % CALLS_AHEAD
-            done = self._done[slot]
-            done.synchronize()
-            fill_table(self._slots[slot], self._table.data_ptr(), inputs, picture, options)
-            self._replay()
-            self._calls += 1
-            done.record(stream)
-            self._stream, self._last = stream, done
+            self._stream = stream
+            fill_table(self._row, self._table.data_ptr(), inputs, picture, options)
+            self.call = Call.of(inputs, options, stream.cuda_stream)
+            self._start(stream.cuda_stream)
             if not wait:
                 return picture, 0
-            done.synchronize()
+            stream.synchronize()
             return picture, read_status(self._told)[1]
+
+    def draw_again(self, call: Call, cameras: Cameras) -> Rendering | None:
+        """Pictures by `call` with other cameras, float32, contiguous, and where those of the call were; the call's stream must be the current one.
+
+        None if there was another call since, or for what else is not as it was. The GPU stands still while this works.
+        """
+        picture = empty_picture(self.task.views, self.task.height, self.task.width, self.task.extras, self.device)
+        with self._lock:
+            if self.call is not call or self.retired or self.outgrown:
+                return None
+            again_in_row(self._row_bytes, self._row_address, picture, cameras, call.cameras_in_row)
+            self._start(call.stream)
+        return picture
+
+    def _start(self, stream: int) -> None:
+        """Starts the graph, in the current stream, with the call in `_row`."""
+        slot = self._calls % CALLS_AHEAD
+        part, place = divmod(slot, CALLS_AN_EVENT)
+        if place == 0:
+            self._done[part].synchronize()  # until the pictures that these slots were for are done
+        memmove(self._slots + slot * self._bytes, self._row_address, self._bytes)
+        self._replay()
+        self._calls += 1
+        if place == CALLS_AN_EVENT - 1:
+            self._done[part].record()
+        if stream:  # streams of the caller's, who may do away with them
+            self._last.record()
+
+    def _mark_last(self) -> None:
+        """Sets `_last` to when the last picture is done."""
+        if self._stream is not None and not self._stream.cuda_stream:
+            self._last.record(self._stream)
 
     def retire(self) -> None:
         """Waits until the last picture is done and lets nobody draw any more, so that the memory may go."""
         with self._lock:
             self.retired = True
             if self._stream is not None:
+                self._mark_last()
                 self._last.synchronize()
 
 
@@ -134,6 +184,7 @@ class Plans:
         self.most = most
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
         self._pairs: OrderedDict[Key, int] = OrderedDict()  # what the last picture of a task needed
+        self.last: Plan | None = None  # that was asked for
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -157,6 +208,7 @@ class Plans:
             plan = self._plans.get(key)
             if plan is not None and not plan.outgrown:
                 self._plans.move_to_end(key)
+                self.last = plan
                 return plan
             if plan is not None:
                 self._remember(key, plan.pairs)
@@ -167,7 +219,7 @@ class Plans:
             if not self._make_space(device, Buffers.bytes_needed(task, room)):
                 return None
             try:
-                self._plans[key] = Plan(device, task, room, inputs, options)
+                self._plans[key] = self.last = Plan(device, task, room, inputs, options)
             except torch.OutOfMemoryError:
                 log.info("no memory for a graph of %s: drawn launch by launch", task)
                 for other in list(self._plans):
@@ -198,7 +250,9 @@ class Plans:
         return wanted <= most
 
     def _give_up(self, key: Key) -> None:
-        self._plans.pop(key).retire()
+        plan = self._plans.pop(key)
+        self.last = None if self.last is plan else self.last
+        plan.retire()
 
 
 PLANS = Plans()  # of recon.render

@@ -5,6 +5,8 @@ The twin of `struct Call` in cuda/render_common.cuh. With it in device memory no
 
 from __future__ import annotations
 
+import struct
+from ctypes import memmove
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ from recon.render.options import RenderOptions
 from recon.scene import Cameras, Gaussians, Rendering
 
 WORDS = 16  # of 8 bytes: 14 addresses, 3 floats and one unused
+CAMERAS, CAMERAS_AT, OUTPUTS, OUTPUTS_AT = struct.Struct("=2Q"), 8 * 6, struct.Struct("=5Q"), 8 * 9  # addresses, and where in bytes
+FLOATS_AT = 8 * WORDS  # cameras in main memory
 CAMERA_FLOATS = 9 + 16 + 3  # K, cam_to_world, background
 
 
@@ -48,15 +52,19 @@ class Inputs(NamedTuple):
     @staticmethod
     def of(source: Gaussians | Packed, cameras: Cameras, options: RenderOptions) -> Inputs:
         """Of float32 Gaussians (or packed ones) on a CUDA device, and cameras there or in main memory."""
-        if isinstance(source, Packed):
-            tensors = (source.words,)
-        else:
-            tensors = tuple(_aligned(x) for x in (source.means, source.quats, source.scales, source.opacities, source.sh))
+        tensors = tensors_of(source)
+        if not isinstance(source, Packed):
+            tensors = tuple(_aligned(x) for x in tensors)
             if any([x.device != tensors[0].device for x in tensors]):
                 raise ReconError(f"Gaussians on {', '.join(sorted({str(x.device) for x in tensors}))}, wanted all on one device")
         device, background = tensors[0].device, options.background
         K, pose = _plain(cameras.K, device), _plain(cameras.cam_to_world, device)
         return Inputs(source, K, pose, None if background is None else _plain(background, device), tensors)
+
+
+def tensors_of(source: Gaussians | Packed) -> tuple[Tensor, ...]:
+    """What the kernels read of Gaussians."""
+    return (source.words,) if isinstance(source, Packed) else (source.means, source.quats, source.scales, source.opacities, source.sh)
 
 
 def fill_table(table: np.ndarray, address: int, inputs: Inputs, picture: Rendering, options: RenderOptions) -> None:
@@ -78,10 +86,35 @@ def fill_table(table: np.ndarray, address: int, inputs: Inputs, picture: Renderi
     floats[:3] = (options.near, options.far, options.radius_clip)
 
 
+def again_in_row(row: memoryview, address: int, picture: Rendering, cameras: Cameras, in_row: bool) -> None:
+    """Makes a filled table (its bytes, at `address`) one for another picture and other cameras, float32, contiguous, lying where the others did.
+
+    `in_row`: cameras lie in main memory, and so in the table.
+    """
+    K, T = cameras.K.data_ptr(), cameras.cam_to_world.data_ptr()
+    if in_row:
+        views = cameras.K.shape[0]
+        memmove(address + FLOATS_AT, K, 36 * views)
+        memmove(address + FLOATS_AT + 36 * views, T, 64 * views)
+    else:
+        CAMERAS.pack_into(row, CAMERAS_AT, K, T)
+    median, normals = picture.median_depth, picture.normals
+    OUTPUTS.pack_into(
+        row, OUTPUTS_AT, picture.color.data_ptr(), picture.depth.data_ptr(), picture.alpha.data_ptr(),
+        0 if median is None else median.data_ptr(), 0 if normals is None else normals.data_ptr(),
+    )  # fmt: skip
+
+
 def empty_picture(views: int, height: int, width: int, extras: bool, device: torch.device) -> Rendering:
     """A rendering to be written into; with extras both of them."""
-    new = lambda *channels: torch.empty(views, height, width, *channels, dtype=torch.float32, device=device)
-    return Rendering(color=new(3), depth=new(), alpha=new(), median_depth=new() if extras else None, normals=new(3) if extras else None)
+    plain, vectors, empty, kind = (views, height, width), (views, height, width, 3), torch.empty, torch.float32
+    color = empty(vectors, dtype=kind, device=device)
+    depth, alpha = empty(plain, dtype=kind, device=device), empty(plain, dtype=kind, device=device)
+    median = empty(plain, dtype=kind, device=device) if extras else None
+    normals = empty(vectors, dtype=kind, device=device) if extras else None
+    picture = object.__new__(Rendering)  # its shapes are right: looking at them takes as long as all else here
+    picture.__dict__.update(color=color, depth=depth, alpha=alpha, median_depth=median, normals=normals)
+    return picture
 
 
 def only_asked(picture: Rendering, options: RenderOptions) -> Rendering:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -55,6 +55,19 @@ class RenderOptions:
 def options_of(primitive: Primitive, antialiased: bool, near: float, far: float, radius_clip: float, extras: frozenset[Extra]) -> RenderOptions:
     """The options without a background, looked at once: the same are asked for picture by picture."""
     return RenderOptions(primitive=primitive, antialiased=antialiased, near=near, far=far, radius_clip=radius_clip, extras=extras)
+
+
+def with_background(options: RenderOptions, background: Tensor | Sequence[float], cameras: int, like: Tensor) -> RenderOptions:
+    """The options with a background; the same ones again for the same colour written as numbers. Raises ReconError."""
+    if not isinstance(background, Tensor) and all([isinstance(x, int | float) for x in background]):
+        return _with_colour(options, tuple(background), cameras, like.device, like.dtype)
+    return replace(options, background=background_rows(background, cameras, like))
+
+
+@lru_cache(maxsize=64)
+def _with_colour(options: RenderOptions, colour: tuple[float, ...], cameras: int, device: torch.device, dtype: torch.dtype) -> RenderOptions:
+    with torch.inference_mode(False):  # kept, also for pictures with gradients
+        return replace(options, background=background_rows(colour, cameras, torch.empty(0, device=device, dtype=dtype)))
 
 
 def background_rows(background: Tensor | Sequence[float] | None, cameras: int, like: Tensor) -> Tensor | None:

@@ -36,12 +36,13 @@ class Renderer:
         if gaussians.means.dtype in (torch.float16, torch.bfloat16):
             gaussians = replace(gaussians, **{name: getattr(gaussians, name).float() for name in FIELDS})
         self.width, self.height, self.device, self._check = width, height, gaussians.means.device, check
-        self._background = background
         self._options = RenderOptions(
             primitive=primitive, antialiased=antialiased, near=float(depth_range[0]), far=float(depth_range[1]), radius_clip=radius_clip,
             extras=frozenset(extras),
         )  # fmt: skip
-        background_rows(background, len(background) if background is not None else 0, gaussians.means)  # a wrong one is told now
+        self._background, self._like = background, gaussians.means.new_empty(0)
+        self._with_background: dict[int, RenderOptions] = {}  # by number of cameras
+        background_rows(background, len(background) if background is not None else 0, self._like)  # a wrong one is told now
         some = Cameras(K=torch.eye(3)[None], cam_to_world=torch.eye(4)[None], width=width, height=height)
         with torch.no_grad():
             self.backend = choose_backend(backend, gaussians, some, self._options)
@@ -54,13 +55,13 @@ class Renderer:
         """What the cameras, all `width` x `height`, see. Tensors of its own, as `recon.render` gives; on CUDA it does not wait for the GPU."""
         if (cameras.width, cameras.height) != (self.width, self.height):
             raise ReconError(f"this Renderer draws {self.width} x {self.height} pixels, the cameras have {cameras.width} x {cameras.height}")
-        options = self._options
-        if self._background is not None:
-            options = replace(options, background=background_rows(self._background, len(cameras), cameras.K))
+        options = self._options if self._background is None else self._with_background.get(len(cameras))
+        if options is None:
+            rows = background_rows(self._background, len(cameras), self._like)
+            options = self._with_background[len(cameras)] = replace(self._options, background=rows)
         if self._check and self.backend != "cuda":
             check_cameras(cameras)
-        with torch.no_grad():
-            return self._draw(cameras, options)
+        return self._draw(cameras, options)
 
     def pictures(self, cameras: Cameras, *, transparent: bool = False, progress: Callable[[float], None] | None = None) -> Iterator[np.ndarray]:
         """uint8 RGB pictures [H, W, 3] of the cameras, with alpha [H, W, 4] if `transparent`; `progress` is told the share done.
@@ -88,10 +89,10 @@ def _prepared(backend: Backend, gaussians: Gaussians, options: RenderOptions, ch
         plans, source = Plans(most=2), pack(gaussians) if options.primitive == "gaussian" else None
         kept = gaussians if source is None else source
         return lambda cameras, options: render_cuda(kept, cameras, options, check=check, plans=plans)
-    draw = renderer_of(backend)
+    draw = torch.no_grad()(renderer_of(backend))
     if backend == "cpu" and options.primitive == "gaussian":
         from recon.render.cpu import Packed, render_cpu
 
-        packed = Packed(gaussians, morton=True)
-        return lambda cameras, options: render_cpu(packed, cameras.to("cpu"), options)
+        packed, draw = Packed(gaussians, morton=True), torch.no_grad()(render_cpu)
+        return lambda cameras, options: draw(packed, cameras.to("cpu"), options)
     return lambda cameras, options: draw(gaussians, cameras.to(gaussians.means.device), options)

@@ -1,7 +1,7 @@
 """How fast the CUDA renderer is: `recon.render` as a user calls it, `recon.Renderer`, and a graph captured by hand, beside gsplat 1.5.3 in one run.
 
-    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts compile tests sanitize variants bench batch large extras profiles]
-        [--scenes FOLDER] [--seconds 570]
+    PYTHONPATH=. python tests/bench/gpu_plain_call.py [--parts tests sanitize bench batch large extras host profiles]
+        [--scenes FOLDER] [--cases 0 1 ...] [--seconds 570]
 
 Needs a GPU, torch and cuda-core; gsplat's wheel and those of what it imports in .carry/wheels (nvcc builds it), karangkidul/5_0 and playbot (SOG) in
 FOLDER (default .carry/scenes). Each part writes what it found to plain_call.json in --output (default $OUT or .); one that breaks off prints its
@@ -11,8 +11,10 @@ traceback, and the next begins. Medians of 200 calls (large: 40), in millisecond
 from __future__ import annotations
 
 import argparse
+import cProfile
+import io
 import os
-import statistics
+import pstats
 import subprocess
 import sys
 import time
@@ -32,8 +34,7 @@ from gpu_timing import HandCaptured, timed, waited  # noqa: E402  # pyright: ign
 from gpu_verdicts import add_output_arguments, results, run_part, save, summary, verdict  # noqa: E402  # pyright: ignore[reportMissingImports]
 from render_scenes import filled_view, psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 
-from recon import kernels  # noqa: E402
-from recon.render import Renderer, clear, cuda_draw, render  # noqa: E402
+from recon.render import Renderer, clear, cuda_draw, render, wants_gradient  # noqa: E402
 from recon.render.options import RenderOptions  # noqa: E402
 from recon.render.packed import pack  # noqa: E402
 from recon.scene import Cameras, Gaussians  # noqa: E402
@@ -47,61 +48,19 @@ def left(args: argparse.Namespace) -> float:
 
 def tests(args: argparse.Namespace) -> None:
     """The GPU's own tests."""
-    log = args.output / "tests.log"
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/render/test_cuda.py", "--durations=12", "-p", "no:cacheprovider"]
-    with log.open("w") as out:
+    running = []  # the long ones in processes of their own: they wait for one core each, not for the GPU
+    for number, which in enumerate(("200_scenes and False", "200_scenes and True", "not 200_scenes")):
+        log = args.output / f"tests_{number}.log"
+        running.append((which, log, subprocess.Popen([*command, "-k", which], stdout=log.open("w"), stderr=subprocess.STDOUT, cwd=timing.ROOT)))
+    for which, log, process in running:
         try:
-            limit = max(30.0, min(280.0, left(args)))
-            code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, cwd=timing.ROOT, timeout=limit).returncode
+            code = process.wait(timeout=max(30.0, min(280.0, left(args))))
         except subprocess.TimeoutExpired:
+            process.kill()
             code = 124
-    print(log.read_text()[-5000:])
-    verdict(code == 0, f"tests/render/test_cuda.py: exit status {code}")
-
-
-# each of these by itself: they do not depend on each other; {}: as the sources have it
-CHOICES: list[list[dict[str, int]]] = [
-    [{}, *({"AT_ONCE": together, "BLEND_BLOCKS": blocks} for together, blocks in ((4, 4), (4, 6), (2, 6), (8, 4)))],
-    [{}, {"EXPAND_LOOK": 4}],
-]
-
-
-def compile_variants(args: argparse.Namespace) -> None:
-    """Compiles what `variants` measures, so that the GPU need not wait for it then."""
-    for defines in [choice for choices in CHOICES for choice in choices]:
-        kernels.cached_cubin("render.cu", kernels.architecture(0), defines=defines)
-
-
-def variants(args: argparse.Namespace) -> None:
-    """Which choices are the fastest here, in the mean over the scenes; the parts after this one are measured with them."""
-    made = [case() for case in timing.cases(args.scenes)]
-    wanted = [HandCaptured(gaussians, cameras, RenderOptions()).picture.color for _, gaussians, cameras in made]
-    table: dict[str, Any] = {"scenes": [name for name, _, _ in made]}
-
-    def measured(label: str) -> float:
-        cuda_draw.device_launch.cache_clear()
-        times = []
-        for (_, gaussians, cameras), color in zip(made, wanted, strict=True):
-            captured = HandCaptured(gaussians, cameras, RenderOptions())
-            times.append(timed(captured, 40)["median_ms"])
-            if psnr(captured.picture.color, color) < 70:
-                verdict(False, f"variant {label} draws another picture")
-        mean = statistics.geometric_mean(times)
-        table[label] = {"ms": times, "mean": mean}
-        print(f"      {label}: {mean:.4f} of " + ", ".join(f"{t:.3f}" for t in times), flush=True)
-        return mean
-
-    best: dict[str, int] = {}
-    for choices in CHOICES:
-        found = []
-        for cuda_draw.DEFINES in choices:
-            found.append(measured(str(cuda_draw.DEFINES or "as it is")))
-        best |= choices[found.index(min(found))]
-    cuda_draw.DEFINES = best
-    cuda_draw.device_launch.cache_clear()
-    table["chosen"] = best
-    print(f"      chosen: {table['chosen']}", flush=True)
-    results["variants"] = table
+        print(log.read_text()[-2500:])
+        verdict(code == 0, f"tests/render/test_cuda.py ({which}): exit status {code}")
 
 
 def one_case(name: str, gaussians: Gaussians, cameras: Cameras, turns: int = 10) -> dict[str, Any]:
@@ -168,12 +127,13 @@ def bench(args: argparse.Namespace) -> None:
     """The scenes of README's table."""
     rows = results.setdefault("bench", [])
     results["copy_bytes_per_second"] = timing.copy_rate()
-    for make in timing.cases(args.scenes):
+    cases = timing.cases(args.scenes)
+    for number in args.cases or range(len(cases)):
         if left(args) < 25:
             verdict(False, "bench: OUT OF TIME for the remaining scenes")
             return
         try:
-            rows.append(one_case(*make()))
+            rows.append(one_case(*cases[number]()))
         except Exception:
             traceback.print_exc()
             verdict(False, "bench: a scene failed, see above")
@@ -224,6 +184,41 @@ def extras(args: argparse.Namespace) -> None:
         clear()
         torch.cuda.empty_cache()
     results["extras"] = table
+
+
+def host(args: argparse.Namespace) -> None:
+    """Where the host's time goes in a call of the smallest scene: microseconds of what it is made of, and Python's own profile (host.txt)."""
+    from recon.render import cuda
+
+    name, gaussians, cameras = timing.cases(args.scenes)[0]()
+    renderer, here, device = Renderer(gaussians, width=cameras.width, height=cameras.height), cameras.to("cpu"), gaussians.means.device
+    captured, event = HandCaptured(gaussians, cameras, RenderOptions()), torch.cuda.Event()
+    values = (*cuda.tensors_of(gaussians), cameras.K, cameras.cam_to_world)
+    works: dict[str, Callable[[], Any]] = {
+        "plain": lambda: render(gaussians, cameras), "plain, unchecked": lambda: render(gaussians, cameras, check=False),
+        "plain, cameras in main memory": lambda: render(gaussians, here), "renderer": lambda: renderer.render(cameras),
+        "renderer, cameras in main memory": lambda: renderer.render(here),
+        "three outputs": lambda: cuda.empty_picture(1, cameras.height, cameras.width, False, device),
+        "one output": lambda: torch.empty(5 * cameras.height * cameras.width, device=device), "graph launch": captured, "event record": event.record,
+        "event synchronize": event.synchronize, "event query": event.query, "current_device": cuda.current_device,
+        "current_stream, handle": lambda: cuda.current_stream(0), "current_stream": torch.cuda.current_stream,
+        "is_current_stream_capturing": torch.cuda.is_current_stream_capturing, "values known": lambda: cuda._right.are(values),
+        "gradients": lambda: wants_gradient(gaussians, cameras), "nothing": lambda: None,
+    }  # fmt: skip
+    table = results["host_us"] = {key: timing.host_time(work) for key, work in works.items()}
+    print(f"      {name}, the host's us: " + ", ".join(f"{key} {us:.1f}" for key, us in table.items()), flush=True)
+    said = io.StringIO()
+    for key in ("renderer", "plain", "renderer, cameras in main memory"):
+        profiler = cProfile.Profile()
+        for _ in range(100):
+            torch.cuda.synchronize()
+            profiler.enable()
+            for _ in range(20):
+                works[key]()
+            profiler.disable()
+        said.write(f"{key}: 2000 calls\n")
+        pstats.Stats(profiler, stream=said).sort_stats("tottime").print_stats(25)
+    (args.output / "host.txt").write_text(said.getvalue())
 
 
 def profiles(args: argparse.Namespace) -> None:
@@ -278,15 +273,15 @@ def sanitize(args: argparse.Namespace) -> None:
 
 
 PARTS = {
-    "compile": compile_variants, "tests": tests, "sanitize": sanitize, "variants": variants, "bench": bench, "batch": batch, "large": large,
-    "extras": extras, "profiles": profiles,
-}  # fmt: skip
+    "tests": tests, "sanitize": sanitize, "bench": bench, "batch": batch, "large": large, "extras": extras, "host": host, "profiles": profiles,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["tests", "bench", "batch", "extras", "profiles"])
     parser.add_argument("--scenes", type=Path, default=timing.CARRY / "scenes", help="folder with the real scenes")
+    parser.add_argument("--cases", type=int, nargs="*", help="numbers of the scenes of bench, default all")
     parser.add_argument("--seconds", type=float, default=570, help="time limit")
     parser.add_argument("--json", default="plain_call.json", help="name of the file with the figures")
     add_output_arguments(parser)
@@ -303,7 +298,7 @@ def main() -> int:
     waiting = needs_rival
     # what needs no quiet machine first, while the rival is built
     for name in [n for n in PARTS if n in args.parts]:
-        if waiting and name not in ("compile", "tests", "sanitize"):
+        if waiting and name not in ("tests", "sanitize"):
             timing.wait_for_gsplat(build, log, left(args) - 150, args.output)
             waiting = False
         run_part(name, partial(PARTS[name], args), args.output / args.json, args.commit)

@@ -138,7 +138,7 @@ def smoke(args: argparse.Namespace) -> None:
         for primitive in ("gaussian", "surfel"):
             options: dict[str, Any] = {"primitive": primitive, "extras": ("normals",) if seed % 2 else ()}
             renderer = Renderer(gaussians, **options, **place)
-            for _ in range(2):
+            for _ in range(3):
                 render(gaussians, both, backend="cuda", **options)
                 renderer.render(both)
     gaussians, cameras = filled_view(40_000, 320, 240, sigma=5.0)

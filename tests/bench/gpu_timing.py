@@ -93,6 +93,46 @@ def side_by_side(works: Mapping[str, Callable[[], Any]], turns: int = 10, calls:
     return found
 
 
+def host_time(work: Callable[[], Any]) -> float:
+    """Median microseconds until a call returns, the GPU having nothing else to do for long: it is waited for after each 20 of 1000."""
+    times = []
+    for _ in range(50):
+        torch.cuda.synchronize()
+        for _ in range(20):
+            begin = time.perf_counter()
+            work()
+            times.append((time.perf_counter() - begin) * 1e6)
+    return statistics.median(times)
+
+
+def from_start_and_in_a_row(works: Mapping[str, Callable[[], Any]], turns: int = 5, calls: int = 200) -> dict[str, dict[str, Any]]:
+    """Milliseconds a call by the wall clock, of all works in turn, in both ways in which renderers are used.
+
+    `median_ms`: of as many calls as wanted one after the other (`calls` a turn), waited for at their end: a video; the median turn, beside all
+    (`turns_ms`). `latency_ms`: of one call alone, from a GPU that stands still to the finished picture (a tenth of `calls` a turn): a page.
+    """
+    rows, single = {name: [] for name in works}, {name: [] for name in works}
+    for _ in range(turns):
+        for name, work in works.items():
+            for _ in range(5):
+                work()
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            for _ in range(calls):
+                work()
+            torch.cuda.synchronize()
+            rows[name].append((time.perf_counter() - begin) / calls * 1e3)
+            for _ in range(calls // 10):
+                begin = time.perf_counter()
+                work()
+                torch.cuda.synchronize()
+                single[name].append((time.perf_counter() - begin) * 1e3)
+    middle = statistics.median
+    return {
+        name: {"median_ms": middle(rows[name]), "turns_ms": [round(t, 4) for t in rows[name]], "latency_ms": middle(single[name])} for name in works
+    }  # fmt: skip
+
+
 def copy_rate() -> float:
     """Bytes a second that a copy within the device moves, read plus written."""
     a = torch.empty(2**30, dtype=torch.uint8, device="cuda")

@@ -163,12 +163,36 @@ def test_threads_and_streams() -> None:
 def test_many_calls_ahead_of_the_gpu() -> None:
     gaussians, camera = scenes.filled_view(200_000, 640, 480)
     gaussians = gaussians.to("cuda")
-    views = [moved(camera, step) for step in range(30)]
+    views = [moved(camera, step % 30) for step in range(150)]
     ahead = [render(gaussians, v).color for v in views]
     for v, got in zip(views, ahead, strict=True):
         again = render(gaussians, v).color
         torch.cuda.synchronize()
         assert torch.equal(got, again)
+
+
+def test_cameras_here_and_there() -> None:
+    """The short way of a call like the last one, with cameras in main memory and on the GPU, old and new, overwritten, and Gaussians written to."""
+    _, gaussians, camera = scenes.random_scene(0)
+    gaussians, order = gaussians.to("cuda"), random.Random(0)
+    renderer = Renderer(gaussians, width=camera.width, height=camera.height, background=(0.1, 0.2, 0.3))
+    views = [moved(camera, step).to(device) for step in range(4) for device in ("cpu", "cuda")]
+    for call in range(60):
+        if call % 10 == 9:
+            views[call % 8].cam_to_world[:, 0, 3] += 0.05
+        view = views[order.randrange(8)]
+        with torch.no_grad():
+            wanted = render(gaussians, view.to("cuda"), backend="torch")
+            behind = render(gaussians, view.to("cuda"), backend="torch", background=(0.1, 0.2, 0.3))
+        for _ in range(order.randrange(1, 4)):
+            assert_equal(render(gaussians, view), wanted, call)
+            assert_equal(renderer.render(view), behind, call)
+        if call == 30:
+            gaussians = replace(gaussians, opacities=gaussians.opacities * 0.5)
+            renderer = Renderer(gaussians, width=camera.width, height=camera.height, background=(0.1, 0.2, 0.3))
+        if call == 40:
+            gaussians.means.mul_(1.02)
+            renderer = Renderer(gaussians, width=camera.width, height=camera.height, background=(0.1, 0.2, 0.3))
 
 
 def test_inference_mode_in_and_out() -> None:

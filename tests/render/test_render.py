@@ -13,7 +13,7 @@ import torch
 
 from recon.errors import ReconError
 from recon.render import checks, pick_backend, render
-from recon.render.options import RenderOptions
+from recon.render.options import RenderOptions, with_background
 from recon.scene import Cameras, Gaussians
 
 spec = importlib.util.spec_from_file_location("render_scenes", Path(__file__).parents[1] / "bench" / "render_scenes.py")
@@ -213,3 +213,14 @@ def test_auto_and_kinds_of_numbers() -> None:
     none = Cameras(K=torch.zeros(0, 3, 3), cam_to_world=torch.zeros(0, 4, 4), width=4, height=3)
     for backend in ("torch", "cpu"):
         assert render(g, none, backend=backend).color.shape == (0, 3, 4, 3)
+
+
+def test_a_background_in_numbers_is_looked_at_once() -> None:
+    like = torch.zeros(0, dtype=torch.float64)
+    with torch.inference_mode():
+        first = with_background(RenderOptions(), (0.25, 0.5, 1), 2, like)
+    assert with_background(RenderOptions(), [0.25, 0.5, 1], 2, like) is first and first.background is not None
+    assert first.background.dtype == torch.float64 and first.background.tolist() == [[0.25, 0.5, 1]] * 2 and not first.background.is_inference()
+    assert with_background(RenderOptions(near=1.0), (0.25, 0.5, 1), 2, like) is not first
+    rows = torch.rand(2, 3)
+    assert torch.equal(with_background(RenderOptions(), rows, 2, like).background.float(), rows)  # pyright: ignore[reportOptionalMemberAccess]
