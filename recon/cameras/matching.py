@@ -53,14 +53,26 @@ def _kept(images: Images, view: int) -> np.ndarray | None:
 def find_matches(
     images: Images, pairs: Sequence[Pair], matcher: Matcher | None, *, sift: bool, step: Callable[[float], None], device: torch.device | str = "cpu"
 ) -> dict[Pair, list[Matches]]:
-    """Matches of each pair by kind, in pixels of `images`: the network's own where a matcher is given, and SIFT's; `step` is told the share done."""
-    features = sift_of(images) if sift else []
-    found: dict[Pair, list[Matches]] = {}
-    for k, (i, j) in enumerate(pairs):
-        kinds = [] if matcher is None else [matcher(i, j)]
-        if sift:
-            matches = match_features(features[i], features[j], device=device)
-            kinds.append(replace(matches, weight=np.full(len(matches), SIFT_WEIGHT)))
-        found[(i, j)] = kinds
-        step((k + 1) / len(pairs))
+    """Matches of each pair by kind, in pixels of `images`: the network's own where a matcher is given, and SIFT's; `step` is told the share done.
+
+    Beside a GPU, which makes the network's matches, the processor looks for the SIFT features meanwhile.
+    """
+    device = torch.device(device)
+    found: dict[Pair, list[Matches]] = {pair: [] for pair in pairs}
+    passes = (matcher is not None) + sift
+    told = iter(range(1, passes * len(pairs) + 1))
+    with ThreadPoolExecutor(1) as aside:
+        features = aside.submit(sift_of, images) if sift else None
+        if features is not None and device.type == "cpu":
+            features.result()
+        if matcher is not None:
+            for pair in pairs:
+                found[pair].append(matcher(*pair))
+                step(next(told) / (passes * len(pairs)))
+    if features is not None:
+        there = [(xy, torch.from_numpy(descriptors).to(device)) for xy, descriptors in features.result()]
+        for i, j in pairs:
+            matches = match_features(there[i], there[j])
+            found[(i, j)].append(replace(matches, weight=np.full(len(matches), SIFT_WEIGHT)))
+            step(next(told) / (passes * len(pairs)))
     return found
