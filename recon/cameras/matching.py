@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MatchKind = Literal["both", "own", "sift", "none"]
 Matcher = Callable[[int, int], Matches]  # two views -> their matches, in pixels of the match grid
+Features = Callable[[], list[tuple[np.ndarray, np.ndarray]]]  # SIFT features of each view, see `sift_of`
 FEW_VIEWS, MOST_OF_MANY = 8, 4096  # SIFT features of a photo where more views hold each other
 SIFT_WEIGHT = 5.0  # of a SIFT match beside one of a network's: found at the full resolution, it is more exact
 
@@ -50,29 +51,33 @@ def _kept(images: Images, view: int) -> np.ndarray | None:
     return photo_mask(images, view)
 
 
-def find_matches(
-    images: Images, pairs: Sequence[Pair], matcher: Matcher | None, *, sift: bool, step: Callable[[float], None], device: torch.device | str = "cpu"
-) -> dict[Pair, list[Matches]]:
-    """Matches of each pair by kind, in pixels of `images`: the network's own where a matcher is given, and SIFT's; `step` is told the share done.
+def sift_ahead(images: Images, device: torch.device | str) -> Features:
+    """`sift_of` to be asked for later; beside a GPU, which does the network's work, the processor begins at once."""
+    if torch.device(device).type == "cpu":
+        return lambda: sift_of(images)
+    pool = ThreadPoolExecutor(1)
+    job = pool.submit(sift_of, images)
+    pool.shutdown(wait=False)
+    return job.result
 
-    Beside a GPU, which makes the network's matches, the processor looks for the SIFT features meanwhile.
+
+def find_matches(
+    pairs: Sequence[Pair], matcher: Matcher | None, features: Features | None, *, step: Callable[[float], None], device: torch.device | str = "cpu"
+) -> dict[Pair, list[Matches]]:
+    """Matches of each pair by kind, in pixels of the match grid: the network's own where a matcher is given, and SIFT's where features are.
+
+    `step` is told the share done.
     """
-    device = torch.device(device)
     found: dict[Pair, list[Matches]] = {pair: [] for pair in pairs}
-    passes = (matcher is not None) + sift
-    told = iter(range(1, passes * len(pairs) + 1))
-    with ThreadPoolExecutor(1) as aside:
-        features = aside.submit(sift_of, images) if sift else None
-        if features is not None and device.type == "cpu":
-            features.result()
-        if matcher is not None:
-            for pair in pairs:
-                found[pair].append(matcher(*pair))
-                step(next(told) / (passes * len(pairs)))
+    done = iter(np.linspace(0, 1, len(pairs) * ((matcher is not None) + (features is not None)) + 1)[1:].tolist())
+    if matcher is not None:
+        for pair in pairs:
+            found[pair].append(matcher(*pair))
+            step(next(done))
     if features is not None:
-        there = [(xy, torch.from_numpy(descriptors).to(device)) for xy, descriptors in features.result()]
+        there = [(xy, torch.from_numpy(descriptors).to(device)) for xy, descriptors in features()]
         for i, j in pairs:
             matches = match_features(there[i], there[j])
             found[(i, j)].append(replace(matches, weight=np.full(len(matches), SIFT_WEIGHT)))
-            step(next(told) / (passes * len(pairs)))
+            step(next(done))
     return found

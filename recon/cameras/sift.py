@@ -9,7 +9,7 @@ from recon.cameras.pose import Matches
 from recon.cameras.usable import filled
 
 LONG_SIDE = 1024
-BLOCK = 512  # rows of the similarity at a time
+BLOCK = 512  # rows of the similarity at a time on a processor
 MOST_FEATURES = 8000  # the strongest; fewer cost accuracy where texture is faint
 
 
@@ -48,11 +48,11 @@ def sift_features(
 def _nearest(da: torch.Tensor, db: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # [n, 128], [m, 128]
     """Of each row its best and second best similarity [n] and where the best is [n], and the best of each column [m].
 
-    Unit descriptors: squared distance = 2 - 2 similarity. In blocks, as the whole similarity is 256 MB that no cache holds.
+    Unit descriptors: squared distance = 2 - 2 similarity. In blocks, as the whole similarity is 256 MB that no processor's cache holds.
     """
     best, second, forward = [], [], []
     backward = torch.full((len(db),), -torch.inf, device=da.device)
-    for block in da.split(BLOCK):
+    for block in da.split(BLOCK if da.device.type == "cpu" else MOST_FEATURES):
         similarity = block @ db.T
         value, index = similarity.max(1)
         backward = torch.maximum(backward, similarity.amax(0))
