@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recon.cameras.agreement import agreement
 from recon.cameras.doubt import doubted
-from recon.cameras.matching import MatchKind, find_matches
+from recon.cameras.matching import MatchKind, find_matches, sift_ahead
 from recon.cameras.overlays import still_cells, still_warnings, without, without_bars
 from recon.cameras.pairing import PairChoice, choose_pairs
 from recon.cameras.solve import solve
@@ -65,9 +65,10 @@ class ReconSmallModel(ReconSmall):
         images, bars = without_bars(images)
         matched = match_long_side or max(MATCH_LONG_SIDE, *images.rgb.shape[1:3])
         coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
+        several, device = len(images) > 1, next(self.parameters()).device
+        features = sift_ahead(fine, device) if several and matches in ("both", "sift") else None
         prediction = predict(self, coarse)
         sight = sight_of(images, coarse, fine, prediction)
-        several, device = len(images) > 1, next(self.parameters()).device
         tell("matches", 0.2)
         descriptors = own_descriptors(self, fine) if several else []
         found, still = {}, np.zeros((1, 1), bool)
@@ -75,7 +76,7 @@ class ReconSmallModel(ReconSmall):
             chosen = choose_pairs(prediction.similarity, pairs)
             matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
             step = lambda share: tell("matches", 0.2 + 0.3 * share)
-            every = find_matches(fine, chosen, matcher, sift=matches in ("both", "sift"), step=step, device=device)
+            every = find_matches(chosen, matcher, features, step=step, device=device)
             still = still_cells(every, fine)
             found = without(every, still) if still.any() else every
         tell("cameras", 0.5)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
 SHARES = 4  # a core: rows differ in what they cost
-LEAST_WORK = 20_000  # below so many matches or observations it is not worth handing out
+LEAST_WORK = 10_000  # matches or observations of a share: about a millisecond
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 _before: list[int] = []  # how many threads torch had where one_thread_each() began
 
@@ -56,11 +60,21 @@ def _pool(process: int, cores: int) -> ThreadPoolExecutor:  # a process's own: t
     return ThreadPoolExecutor(cores)
 
 
+def in_threads(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """function(item) of each, side by side: for calls into libraries that let go of Python's lock, none of which hands out work itself."""
+    if cores() <= 1 or len(items) <= 1:
+        return [function(item) for item in items]
+    return list(_pool(os.getpid(), cores()).map(function, items))
+
+
 def on_all_cores(rows: Callable[..., None], count: int, *arguments, work: int) -> None:
-    """rows(first, last, *arguments) over `count` rows, in shares that come one after the other to each core; `work`: items in all."""
-    shares = min(SHARES * cores(), count) if cores() > 1 and work >= LEAST_WORK else 1
-    edges = [count * k // max(shares, 1) for k in range(shares + 1)]
-    if shares <= 1:
+    """rows(first, last, *arguments) over `count` rows, in shares that come one after the other to each core; `work`: items in all.
+
+    No share is below LEAST_WORK: to hand one out takes longer than what is gained, the more so the more threads wait.
+    """
+    shares = max(1, min(SHARES * cores(), count, work // LEAST_WORK)) if cores() > 1 else 1
+    edges = [count * k // shares for k in range(shares + 1)]
+    if shares == 1:
         rows(0, count, *arguments)
     else:
         list(_pool(os.getpid(), cores()).map(lambda k: rows(edges[k], edges[k + 1], *arguments), range(shares)))

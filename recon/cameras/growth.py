@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.adjustment import Rig, adjust, reprojection_errors
-from recon.cameras.cores import cores
+from recon.cameras.adjustment import Rig, adjust
 from recon.cameras.pose import RelativePose
-from recon.cameras.resection import Placement, place_view
-from recon.cameras.tracks import Observations, triangulate
+from recon.cameras.resection import Placement, place_views
+from recon.cameras.tracks import Observations, held
 
 MIN_ANGLE = float(np.radians(0.4))  # below it a point says nothing about its depth
 MIN_SUPPORT = 12  # observations that hold a view in its place
@@ -22,6 +20,7 @@ MIN_POINTS = 6  # known points that a view must see before it is tried
 POINT_LIMIT, EARLY_LIMIT = 8000, 1500  # points in the adjustment: at the end, while growing
 VIEW_LIMIT = 150  # points a view in it at least, where there are many views
 SURE_PAIR, CONTRADICTED = 0.1, 10.0  # confidence of pairs that are asked; degrees between their turn and that of the views
+DROPPED = 2  # observations of a track that does not fit
 GROWN = 1.3  # the reconstruction is adjusted anew after it has grown by this factor
 
 
@@ -45,22 +44,11 @@ class Options:
     focal_given: Tensor  # [V] bool
 
 
-def retriangulate(s: Growing, tracks: Observations, threshold: float, rounds: int = 2) -> Observations:
+def retriangulate(s: Growing, tracks: Observations, threshold: float) -> Observations:
     """Points anew from the placed views; the observations that fit come back, the worst of a track that does not fit is dropped first."""
-    active = tracks.take(s.placed[tracks.view])
-    for k in range(rounds + 1):
-        points, angle = triangulate(active, s.rig.focal_now, s.rig.principal, s.rig.R, s.rig.t)
-        points[angle < MIN_ANGLE] = torch.nan
-        error = reprojection_errors(s.rig, points, active)
-        if k < rounds:  # of a bad track of three or more the worst observation goes
-            worst = error.new_zeros(tracks.count).scatter_reduce(0, active.point, error, "amax")
-            bad = (worst > 4 * threshold) & (active.lengths() > 2)
-            active = active.take(~(bad[active.point] & (error >= worst[active.point])))
-    kept = error < 4 * threshold
-    length = torch.bincount(active.point[kept], minlength=tracks.count)
-    points[length < 2] = torch.nan
-    s.points = points
-    return active.take(kept & (length[active.point] >= 2))
+    where = s.placed, s.rig.focal_now, s.rig.principal, s.rig.R, s.rig.t
+    s.points, active = held(tracks, *where, limit=4 * threshold, least_angle=MIN_ANGLE, rounds=DROPPED)
+    return active
 
 
 def longest(active: Observations, limit: int, views: int) -> Observations:
@@ -95,9 +83,9 @@ def adjust_all(s: Growing, active: Observations, o: Options, rounds: int, limit:
         s.rig, s.points[old], few, free=free, focal_free=s.placed & ~o.focal_given, sigma=o.sigma, threshold_px=o.threshold,
         shared_focal=o.shared, rounds=rounds,
     )  # fmt: skip
-    held = s.placed & ~o.focal_given
-    if o.shared and bool(held.any()):  # views yet to be placed share the lens
-        s.rig = replace(s.rig, log_scale=torch.where(o.focal_given, 0.0, s.rig.log_scale[held][0]))
+    found = s.placed & ~o.focal_given
+    if o.shared and bool(found.any()):  # views yet to be placed share the lens
+        s.rig = replace(s.rig, log_scale=torch.where(o.focal_given, 0.0, s.rig.log_scale[found][0]))
 
 
 def grow(s: Growing, tracks: Observations, relative: Mapping[tuple[int, int], RelativePose], o: Options) -> Observations:
@@ -170,23 +158,22 @@ def _place_round(s: Growing, tracks: Observations, relative, o: Options, failed:
     found: list[int] = []
     R, t, focal = s.rig.R.clone(), s.rig.t.clone(), s.rig.focal_now.numpy()
 
-    def place(v: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def placement(v: int) -> Placement:
         mine = rows[tracks.view[rows] == v]
         neighbours = [(relative[(int(q), v)], s.rig.R[q].numpy(), s.rig.t[q].numpy()) for q in placed if (int(q), v) in relative]
         xyz, xy = s.points[tracks.point[mine]].numpy(), tracks.xy[mine].numpy()
         lens = {"focal": focal[v], "principal": s.rig.principal[v].numpy()}
-        return place_view(Placement(xyz=xyz, xy=xy, **lens, threshold=o.threshold, neighbours=neighbours))
+        return Placement(xyz=xyz, xy=xy, **lens, threshold=o.threshold, neighbours=neighbours)
 
-    with ThreadPoolExecutor(cores()) as pool:
-        while waiting and not found:
-            those = [v for v in waiting if seen[v] >= seen[waiting[0]] // 2]
-            waiting = waiting[len(those) :]
-            for v, pose in zip(those, pool.map(place, those), strict=True):
-                if pose is None:
-                    failed[v] = now
-                else:
-                    R[v], t[v] = torch.from_numpy(pose[0]), torch.from_numpy(pose[1])
-                    found.append(v)
+    while waiting and not found:
+        those = [v for v in waiting if seen[v] >= seen[waiting[0]] // 2]
+        waiting = waiting[len(those) :]
+        for v, pose in zip(those, place_views([placement(v) for v in those]), strict=True):
+            if pose is None:
+                failed[v] = now
+            else:
+                R[v], t[v] = torch.from_numpy(pose[0]), torch.from_numpy(pose[1])
+                found.append(v)
     s.rig = replace(s.rig, R=R, t=t)
     s.placed = s.placed.clone()
     s.placed[found] = True

@@ -1,4 +1,4 @@
-"""The points nearest to the rays that see them, compiled (numba): one pass over the observations for sums, one over the points, one for angles."""
+"""The points nearest to the rays that see them, and which observations hold, compiled (numba): one pass over the points, each on its own."""
 
 from __future__ import annotations
 
@@ -25,43 +25,114 @@ def solve_symmetric(m, b, x):
 
 
 @njit(cache=True, nogil=True)
-def intersected(view, point, xy, count, focal, principal, R, t):
-    """Points [count, 3] and angles [count]; see `recon.cameras.tracks.triangulate`."""
-    rays, mean = np.empty((len(view), 3)), np.zeros((count, 3))
-    M, b, seen = np.zeros((count, 6)), np.zeros((count, 3)), np.zeros(count, np.int64)
-    points, angle = np.empty((count, 3)), np.zeros(count)
-    centre = np.empty((len(R), 3))
-    for v in range(len(R)):
+def towards(x, y, R, ray):
+    """The unit direction in the world of a point (x, y) of the plane z = 1 of a camera."""
+    size = math.sqrt(x * x + y * y + 1)
+    for i in range(3):
+        ray[i] = (R[0, i] * x + R[1, i] * y + R[2, i]) / size
+
+
+@njit(cache=True, nogil=True)
+def intersected(rows, count, view, xy, focal, principal, R, t, rays, point):
+    """The point nearest to the rays of the observations rows[:count], into point [3], and about the largest angle between two of them (see
+    `recon.cameras.tracks.triangulate`). rays [.., 3]: room for theirs.
+    """
+    M, b, mean, centre = np.zeros(6), np.zeros(3), np.zeros(3), np.empty(3)
+    for n in range(count):
+        o = rows[n]
+        v = view[o]
+        towards((xy[o, 0] - principal[v, 0]) / focal[v, 0], (xy[o, 1] - principal[v, 1]) / focal[v, 1], R[v], rays[n])
+        ray = rays[n]
+        along = 0.0
         for i in range(3):
-            centre[v, i] = -(R[v, 0, i] * t[v, 0] + R[v, 1, i] * t[v, 1] + R[v, 2, i] * t[v, 2])
-    for o in range(len(view)):
-        v, p = view[o], point[o]
-        x, y = (xy[o, 0] - principal[v, 0]) / focal[v, 0], (xy[o, 1] - principal[v, 1]) / focal[v, 1]
-        size = math.sqrt(x * x + y * y + 1)
-        for i in range(3):
-            rays[o, i] = (R[v, 0, i] * x + R[v, 1, i] * y + R[v, 2, i]) / size
-            mean[p, i] += rays[o, i]
-        along = rays[o, 0] * centre[v, 0] + rays[o, 1] * centre[v, 1] + rays[o, 2] * centre[v, 2]
+            mean[i] += ray[i]
+            centre[i] = -(R[v, 0, i] * t[v, 0] + R[v, 1, i] * t[v, 1] + R[v, 2, i] * t[v, 2])
+            along += ray[i] * centre[i]
         k = 0
         for i in range(3):
-            b[p, i] += centre[v, i] - rays[o, i] * along
+            b[i] += centre[i] - ray[i] * along
             for j in range(i, 3):
-                M[p, k] += (i == j) - rays[o, i] * rays[o, j]
+                M[k] += (i == j) - ray[i] * ray[j]
                 k += 1
-        seen[p] += 1
-    for p in range(count):
-        if seen[p] < 2:
-            M[p, :] = 0.0
-        if not solve_symmetric(M[p], b[p], points[p]):
-            seen[p] = 0
-        size = max(math.sqrt(mean[p, 0] ** 2 + mean[p, 1] ** 2 + mean[p, 2] ** 2), 1e-12)
-        for i in range(3):
-            mean[p, i] /= size
-    for o in range(len(view)):
-        p = point[o]
-        if seen[p]:
-            r, m = rays[o], mean[p]
-            a, c, d = r[1] * m[2] - r[2] * m[1], r[2] * m[0] - r[0] * m[2], r[0] * m[1] - r[1] * m[0]
-            off = math.atan2(math.sqrt(a * a + c * c + d * d), r[0] * m[0] + r[1] * m[1] + r[2] * m[2])
-            angle[p] = max(angle[p], 2 * off)
-    return points, angle
+    if count < 2:
+        M[:] = 0.0
+    if not solve_symmetric(M, b, point):
+        return 0.0
+    size = max(math.sqrt(mean[0] ** 2 + mean[1] ** 2 + mean[2] ** 2), 1e-12)
+    angle = 0.0
+    for n in range(count):
+        r = rays[n]
+        a, c, d = r[1] * mean[2] - r[2] * mean[1], r[2] * mean[0] - r[0] * mean[2], r[0] * mean[1] - r[1] * mean[0]
+        off = math.atan2(math.sqrt(a * a + c * c + d * d) / size, (r[0] * mean[0] + r[1] * mean[1] + r[2] * mean[2]) / size)
+        angle = max(angle, 2 * off)
+    return angle
+
+
+@njit(cache=True, nogil=True)
+def missed(o, view, xy, focal, principal, R, t, point):
+    """How far an observation is from its point, in pixels; infinite behind the camera, and for a point that is not finite."""
+    v = view[o]
+    x = R[v, 0, 0] * point[0] + R[v, 0, 1] * point[1] + R[v, 0, 2] * point[2] + t[v, 0]
+    y = R[v, 1, 0] * point[0] + R[v, 1, 1] * point[1] + R[v, 1, 2] * point[2] + t[v, 1]
+    z = R[v, 2, 0] * point[0] + R[v, 2, 1] * point[1] + R[v, 2, 2] * point[2] + t[v, 2]
+    if not z > 1e-9:
+        return np.inf
+    error = math.hypot(focal[v, 0] * x / z + principal[v, 0] - xy[o, 0], focal[v, 1] * y / z + principal[v, 1] - xy[o, 1])
+    return error if math.isfinite(error) else np.inf
+
+
+@njit(cache=True, nogil=True)
+def intersected_rows(first, last, start, view, xy, focal, principal, R, t, points, angle):
+    """Points [P, 3] and angles [P] of the points first..last-1, whose observations are start[p] .. start[p + 1] - 1."""
+    longest = 1
+    for p in range(first, last):
+        longest = max(longest, start[p + 1] - start[p])
+    rows, rays = np.empty(longest, np.int64), np.empty((longest, 3))
+    for p in range(first, last):
+        count = start[p + 1] - start[p]
+        for n in range(count):
+            rows[n] = start[p] + n
+        angle[p] = intersected(rows, count, view, xy, focal, principal, R, t, rays, points[p])
+
+
+@njit(cache=True, nogil=True)
+def held_rows(first, last, start, view, xy, focal, principal, R, t, placed, limit, least_angle, rounds, points, holds):
+    """Points [P, 3] of the points first..last-1 from the placed views, NaN where nothing holds them, and which observations hold, holds [O].
+
+    Of a point that does not fit, seen by three views or more, the worst observation is dropped, at most `rounds` times; then those that are
+    further off than `limit` pixels. Two must be left. Rays that meet at less than `least_angle` hold nothing.
+    """
+    longest = 1
+    for p in range(first, last):
+        longest = max(longest, start[p + 1] - start[p])
+    rows, rays, error = np.empty(longest, np.int64), np.empty((longest, 3)), np.empty(longest)
+    for p in range(first, last):
+        count = 0
+        for o in range(start[p], start[p + 1]):
+            holds[o] = False
+            if placed[view[o]]:
+                rows[count] = o
+                count += 1
+        for k in range(rounds + 1):
+            if not intersected(rows, count, view, xy, focal, principal, R, t, rays, points[p]) >= least_angle:
+                points[p] = np.nan
+            worst = 0.0
+            for n in range(count):
+                error[n] = missed(rows[n], view, xy, focal, principal, R, t, points[p])
+                worst = max(worst, error[n])
+            if k == rounds or count < 3 or not worst > limit:
+                break
+            left = 0
+            for n in range(count):
+                if error[n] < worst:
+                    rows[left] = rows[n]
+                    left += 1
+            count = left
+        left = 0
+        for n in range(count):
+            left += error[n] < limit
+        if left < 2:
+            points[p] = np.nan
+        else:
+            for n in range(count):
+                holds[rows[n]] = error[n] < limit

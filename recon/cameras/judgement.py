@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recon.cameras.epipolar import Poses, Problems, cheirality, cost, in_front, rays, residual_jacobian, sampson
 from recon.cameras.pose import RelativePose
+from recon.cameras.turning import from_rotation
 
 CHANCE = 0.15  # share of random matches within two thresholds of some epipolar line, generously
 
@@ -18,7 +20,7 @@ def judge(p: Poses, q: Problems, counts: list[int]) -> list[RelativePose]:
     near = (r < 2) & real
     p = cheirality(p, q, near)
     rays_a, rays_b = rays(p, q)
-    distance = _from_pure_rotation(p, q, rays_a, rays_b, near)
+    distance = torch.from_numpy(from_rotation(*(np.ascontiguousarray(x.numpy()) for x in (q.a, q.b, near, p.log_focal)), rounds=2))
     # parallax too small to tell front from back must not cost a match its inlier flag
     inliers = near & (in_front(p.R, p.t, rays_a, rays_b) | (distance < 3 * q.threshold))
     support = inliers.sum(1)
@@ -42,22 +44,6 @@ def judge(p: Poses, q: Problems, counts: list[int]) -> list[RelativePose]:
 def _median(x: Tensor, mask: Tensor) -> Tensor:  # [B, N], [B, N] -> [B]
     """Median of each row where the mask is set; 0 where it is nowhere."""
     return torch.where(mask, x, torch.nan).nanmedian(1).values.nan_to_num(0.0)
-
-
-def _from_pure_rotation(p: Poses, q: Problems, rays_a: Tensor, rays_b: Tensor, near: Tensor) -> Tensor:  # -> [B, N] pixels
-    """Distance of each match from the pure rotation that explains the near ones best: Kabsch on the rays, twice, then on the better half."""
-    unit_a, unit_b = (torch.nn.functional.normalize(x, dim=1) for x in (rays_a, rays_b))
-    focal = p.log_focal[:, 1, None, None].exp()
-    kept, distance = near, torch.zeros_like(q.share)
-    for _ in range(2):
-        U, _, Vt = torch.linalg.svd((unit_b * kept[:, None]) @ unit_a.mT)
-        flip = torch.ones_like(p.t)
-        flip[:, 2] = torch.linalg.det(U @ Vt).sign()
-        turned = U * flip[:, None] @ Vt @ rays_a
-        off = (focal * turned[:, :2] / turned[:, 2:].clamp(min=1e-6) - q.b[:, :2]).square().sum(1).sqrt()
-        distance = torch.where(turned[:, 2] > 1e-6, off, 1e4)
-        kept = near & (distance <= _median(distance, near)[:, None])
-    return distance
 
 
 def _focal_sigma(p: Poses, q: Problems, inliers: Tensor) -> Tensor:  # -> [B]

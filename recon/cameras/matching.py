@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MatchKind = Literal["both", "own", "sift", "none"]
 Matcher = Callable[[int, int], Matches]  # two views -> their matches, in pixels of the match grid
+Features = Callable[[], list[tuple[np.ndarray, np.ndarray]]]  # SIFT features of each view, see `sift_of`
 FEW_VIEWS, MOST_OF_MANY = 8, 4096  # SIFT features of a photo where more views hold each other
 SIFT_WEIGHT = 5.0  # of a SIFT match beside one of a network's: found at the full resolution, it is more exact
 
@@ -50,17 +51,33 @@ def _kept(images: Images, view: int) -> np.ndarray | None:
     return photo_mask(images, view)
 
 
+def sift_ahead(images: Images, device: torch.device | str) -> Features:
+    """`sift_of` to be asked for later; beside a GPU, which does the network's work, the processor begins at once."""
+    if torch.device(device).type == "cpu":
+        return lambda: sift_of(images)
+    pool = ThreadPoolExecutor(1)
+    job = pool.submit(sift_of, images)
+    pool.shutdown(wait=False)
+    return job.result
+
+
 def find_matches(
-    images: Images, pairs: Sequence[Pair], matcher: Matcher | None, *, sift: bool, step: Callable[[float], None], device: torch.device | str = "cpu"
+    pairs: Sequence[Pair], matcher: Matcher | None, features: Features | None, *, step: Callable[[float], None], device: torch.device | str = "cpu"
 ) -> dict[Pair, list[Matches]]:
-    """Matches of each pair by kind, in pixels of `images`: the network's own where a matcher is given, and SIFT's; `step` is told the share done."""
-    features = sift_of(images) if sift else []
-    found: dict[Pair, list[Matches]] = {}
-    for k, (i, j) in enumerate(pairs):
-        kinds = [] if matcher is None else [matcher(i, j)]
-        if sift:
-            matches = match_features(features[i], features[j], device=device)
-            kinds.append(replace(matches, weight=np.full(len(matches), SIFT_WEIGHT)))
-        found[(i, j)] = kinds
-        step((k + 1) / len(pairs))
+    """Matches of each pair by kind, in pixels of the match grid: the network's own where a matcher is given, and SIFT's where features are.
+
+    `step` is told the share done.
+    """
+    found: dict[Pair, list[Matches]] = {pair: [] for pair in pairs}
+    done = iter(np.linspace(0, 1, len(pairs) * ((matcher is not None) + (features is not None)) + 1)[1:].tolist())
+    if matcher is not None:
+        for pair in pairs:
+            found[pair].append(matcher(*pair))
+            step(next(done))
+    if features is not None:
+        there = [(xy, torch.from_numpy(descriptors).to(device)) for xy, descriptors in features()]
+        for i, j in pairs:
+            matches = match_features(there[i], there[j])
+            found[(i, j)].append(replace(matches, weight=np.full(len(matches), SIFT_WEIGHT)))
+            step(next(done))
     return found

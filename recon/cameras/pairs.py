@@ -7,14 +7,13 @@ translation direction and log focals on the Sampson error under a Cauchy loss, b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import cores
+from recon.cameras.cores import in_threads
 from recon.cameras.epipolar import CLIP, Poses, Problems, cat, cost, refine, where
 from recon.cameras.judgement import judge
 from recon.cameras.pose import Matches, RelativePose, Start, concatenate
@@ -139,15 +138,16 @@ class Solver:
     def _try(self, pairs, tasks, coarse: Problems, wanted: list[tuple[int, float, bool]]) -> tuple[Poses, Tensor, Tensor, Tensor]:
         """Starts of (task, focal factor, planes too), refined: poses, their tasks, costs, and which came by way of the essential matrix."""
 
+        few = {t: tasks[t][1].best(MATCH_LIMIT) for t in {t for t, _, _ in wanted}}
+
         def search(want: tuple[int, float, bool]) -> tuple[list[Start], list[Start]]:
             t, factor, planes = want
-            pair, m = pairs[tasks[t][0]], tasks[t][1].best(MATCH_LIMIT)
+            pair, m = pairs[tasks[t][0]], few[t]
             focal_a, focal_b = (float(f) for f in np.exp(pair.log_prior()) * factor)
             where_ = (m.xa - pair.principal_a, m.xb - pair.principal_b, focal_a, focal_b, self.threshold_px, self.seed)
             return essential_starts(*where_), planar_starts(*where_) if planes else []
 
-        with ThreadPoolExecutor(cores()) as pool:
-            started = list(pool.map(search, wanted))
+        started = in_threads(search, wanted)
         starts = [(s, t, True) for (t, _, _), (lines, _) in zip(wanted, started, strict=True) for s in lines]
         starts += [(s, t, False) for (t, _, _), (_, planes) in zip(wanted, started, strict=True) for s in planes]
         poses = _as_poses([s for s, _, _ in starts])

@@ -6,7 +6,7 @@ Self-calibration of stationary cameras, IJCV 1997).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from recon.cameras.bundle import Bundle
 from recon.cameras.pairing import Pair
 from recon.cameras.pose import Matches, homogeneous
+from recon.cameras.turning import from_rotation, median
 
 FACTORS = np.exp(np.linspace(-0.9, 0.9, 61))  # of the prior focal lengths that are tried
 LEAST_MATCHES = 30
@@ -47,6 +48,35 @@ def turn(m: Matches, focal_a: float, focal_b: float, principal_a: np.ndarray, pr
     return Turn(R=R, off=off)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The matches of P pairs, each filled up to N."""
+
+    pairs: list[Pair]
+    a: np.ndarray  # [P, 3, N] pixels from the principal points
+    b: np.ndarray  # [P, 3, N]
+    real: np.ndarray  # [P, N] bool
+
+    @classmethod
+    def of(cls, matches: Mapping[Pair, Matches], principal: np.ndarray) -> Batch:
+        """Of the matches of each pair; principal [V, 2]."""
+        most = max(map(len, matches.values()))
+        a, b, real = np.ones((len(matches), 3, most)), np.ones((len(matches), 3, most)), np.zeros((len(matches), most), bool)
+        for k, ((i, j), m) in enumerate(matches.items()):
+            a[k, :2, : len(m)], b[k, :2, : len(m)] = (m.xa - principal[i]).T, (m.xb - principal[j]).T
+            real[k, : len(m)] = True
+        return cls(pairs=list(matches), a=a, b=b, real=real)
+
+    def take(self, index: list[int]) -> Batch:
+        """Some of the pairs."""
+        return Batch(pairs=[self.pairs[k] for k in index], a=self.a[index], b=self.b[index], real=self.real[index])
+
+    def typical_off(self, focal: np.ndarray) -> np.ndarray:  # [V] -> [P]
+        """Pixels that the median match of each pair is off from the rotation that explains its better half best."""
+        log_focal = np.log(focal[np.array(self.pairs)])
+        return median(from_rotation(self.a, self.b, self.real, log_focal, ROUNDS), self.real)
+
+
 def panorama(
     matches: Mapping[Pair, Matches], principal: np.ndarray, focal: np.ndarray, known: np.ndarray, threshold_px: float
 ) -> Bundle | None:
@@ -57,18 +87,17 @@ def panorama(
     pairs = {pair: m for pair, m in matches.items() if len(m) >= LEAST_MATCHES}
     if not pairs:
         return None
-    few = {pair: m.best(400) for pair, m in pairs.items()}
-
-    def off(factor: float, some: Collection[Pair]) -> np.ndarray:
-        f = np.where(known, focal, focal * factor)
-        return np.array([np.median(turn(few[i, j], f[i], f[j], principal[i], principal[j]).off) for i, j in some])
-
-    largest = sorted(few, key=lambda pair: -len(pairs[pair]))[:LOOKED_AT]  # nearly every scene has parallax, and these tell it at once
+    few = Batch.of({pair: m.best(400) for pair, m in pairs.items()}, principal)
+    off = lambda factor, some: some.typical_off(np.where(known, focal, focal * factor))
+    order = sorted(range(len(few.pairs)), key=lambda k: -len(pairs[few.pairs[k]]))
+    largest = few.take(order[:LOOKED_AT])  # nearly every scene has parallax, and these tell it at once
     factors = np.ones(1) if known.all() else FACTORS
     cost = [float(np.median(off(s, largest))) for s in factors]
     if min(cost) > HOPELESS * TYPICAL_PX * threshold_px:
         return None
     best = float(factors[int(np.argmin(cost))])
+    if off(best, largest).max() > HOPELESS * WORST_PX * threshold_px:
+        return None
     for span in () if known.all() else (0.03, 0.005, 0.001):  # between the steps of the sweep
         near = best * np.exp(np.linspace(-span, span, 13))
         best = float(near[int(np.argmin([np.mean(np.minimum(off(s, few), WORST_PX * threshold_px)) for s in near]))])

@@ -36,7 +36,7 @@ class Matches:
         if len(self) <= count:
             return self
         jitter = np.random.default_rng(0).random(len(self)) * 1e-6  # equal confidences: spread, not the first rows of the image
-        return self.take(np.sort(np.argsort(-(self.confidence + jitter), kind="stable")[:count]))
+        return self.take(np.sort(np.argpartition(-(self.confidence + jitter), count)[:count]))
 
     def swapped(self) -> Matches:
         """The same matches from b to a."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from recon.cameras.cores import in_threads
 from recon.cameras.pose import RelativePose
 
 ITERATIONS = 1000
+LOSSES = ((8.0, 5), (4.0, 5), (2.0, 10))  # width of the robust loss in thresholds, rounds: a pose begins where the one before ended
 LEAST_INLIERS, LEAST_SHARE = 8, 0.15  # of the points seen
 
 
@@ -34,17 +37,25 @@ class Placement:
         return np.where(p[:, 2] > 1e-9, e, np.inf)
 
 
-def place_view(task: Placement) -> tuple[np.ndarray, np.ndarray] | None:
-    """R [3, 3] and t [3], world to camera, that most points agree with; None when too few do."""
-    best, best_score = None, -np.inf
-    for start in _hypotheses(task):
-        R, t = _polish(task, start)
-        error = task.errors(R, t) / task.threshold
-        inliers = int((error < 4).sum())
-        score = inliers - np.log1p(np.minimum(error, 4.0) ** 2).mean()
-        if inliers >= max(LEAST_INLIERS, LEAST_SHARE * len(error)) and score > best_score:
-            best, best_score = (R, t), score
+def place_views(tasks: Sequence[Placement]) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    """R [3, 3] and t [3], world to camera, of each view, that most points agree with; None when too few do."""
+    starts = in_threads(_hypotheses, tasks)
+    wanted = [(k, start) for k, some in enumerate(starts) for start in some]
+    best: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(tasks)
+    highest = [-np.inf] * len(tasks)
+    for (k, _), (R, t, score) in zip(wanted, in_threads(lambda want: _polished(tasks[want[0]], want[1]), wanted), strict=True):
+        if score > highest[k]:
+            best[k], highest[k] = (R, t), score
     return best
+
+
+def _polished(task: Placement, start) -> tuple[np.ndarray, np.ndarray, float]:
+    """A candidate refined on all points, and how good it is; -infinity where too few agree."""
+    R, t = _polish(task, start)
+    error = task.errors(R, t) / task.threshold
+    inliers = int((error < 4).sum())
+    enough = inliers >= max(LEAST_INLIERS, LEAST_SHARE * len(error))
+    return R, t, inliers - np.log1p(np.minimum(error, 4.0) ** 2).mean() if enough else -np.inf
 
 
 def _hypotheses(task: Placement) -> list:
@@ -72,6 +83,7 @@ def _polish(task: Placement, pose) -> tuple[np.ndarray, np.ndarray]:
     """The pose refined on all the points under three shrinking robust losses."""
     import poselib
 
-    for width in (8.0, 4.0, 2.0):
-        pose, _ = poselib.refine_absolute_pose(task.xy, task.xyz, pose, task.camera(), {"loss_type": "CAUCHY", "loss_scale": width * task.threshold})
+    for width, rounds in LOSSES:
+        loss = {"loss_type": "CAUCHY", "loss_scale": width * task.threshold, "max_iterations": rounds}
+        pose, _ = poselib.refine_absolute_pose(task.xy, task.xyz, pose, task.camera(), loss)
     return np.array(pose.R), np.array(pose.t)

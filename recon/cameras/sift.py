@@ -9,7 +9,7 @@ from recon.cameras.pose import Matches
 from recon.cameras.usable import filled
 
 LONG_SIDE = 1024
-BLOCK = 512  # rows of the similarity at a time
+BLOCK = 512  # rows of the similarity at a time on a processor
 MOST_FEATURES = 8000  # the strongest; fewer cost accuracy where texture is faint
 
 
@@ -48,11 +48,11 @@ def sift_features(
 def _nearest(da: torch.Tensor, db: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # [n, 128], [m, 128]
     """Of each row its best and second best similarity [n] and where the best is [n], and the best of each column [m].
 
-    Unit descriptors: squared distance = 2 - 2 similarity. In blocks, as the whole similarity is 256 MB that no cache holds.
+    Unit descriptors: squared distance = 2 - 2 similarity. In blocks, as the whole similarity is 256 MB that no processor's cache holds.
     """
     best, second, forward = [], [], []
     backward = torch.full((len(db),), -torch.inf, device=da.device)
-    for block in da.split(BLOCK):
+    for block in da.split(BLOCK if da.device.type == "cpu" else MOST_FEATURES):
         similarity = block @ db.T
         value, index = similarity.max(1)
         backward = torch.maximum(backward, similarity.amax(0))
@@ -62,25 +62,35 @@ def _nearest(da: torch.Tensor, db: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return torch.cat(best), torch.cat(second), torch.cat(forward), backward
 
 
-def match_features(
-    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], *, ratio: float = 0.85, device: torch.device | str = "cpu"
-) -> Matches:
-    """Mutual nearest neighbours that pass Lowe's ratio test; confidence is one minus the ratio of distances, stretched to 0..1."""
+def _unlike(xa: np.ndarray, xb: np.ndarray) -> np.ndarray:  # [n, 2] twice
+    """The first of each group of matches at one place, in the order of places: a point with several orientations gives the same several times."""
+    keys = np.rint(np.concatenate([xa, xb], 1) * 100).astype(np.int64)
+    order = np.lexsort(keys.T[::-1])
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(keys[order], axis=0) != 0).any(1)
+    return order[new]
+
+
+def match_features(a: tuple[np.ndarray, torch.Tensor], b: tuple[np.ndarray, torch.Tensor], *, ratio: float = 0.85) -> Matches:
+    """Mutual nearest neighbours that pass Lowe's ratio test; confidence is one minus the ratio of distances, stretched to 0..1.
+
+    a, b: key points [n, 2] and their descriptors [n, 128], on the device that compares them.
+    """
     (xa, da), (xb, db) = a, b
     if len(xa) < 2 or len(xb) < 2:
         return Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0), source="sift")
-    best, second, forward, backward = _nearest(torch.from_numpy(da).to(device), torch.from_numpy(db).to(device))
+    best, second, forward, backward = _nearest(da, db)
     rows = (best == backward[forward]).nonzero()[:, 0]  # mutual: the largest of its column too
     columns = forward[rows]
     distance = lambda s: (2 - 2 * s).clamp(min=1e-12).sqrt()
     quotient = distance(best[rows]) / distance(second[rows])
     kept = quotient < ratio
     rows, columns, quotient = (x[kept].cpu().numpy() for x in (rows, columns, quotient.double()))
-    # one point with several orientations gives the same match several times
-    _, unique = np.unique(np.round(np.concatenate([xa[rows], xb[columns]], 1), 2), axis=0, return_index=True)
+    unique = _unlike(xa[rows], xb[columns])
     return Matches(xa=xa[rows[unique]], xb=xb[columns[unique]], confidence=np.clip(1.25 * (1 - quotient[unique]), 0, 1), source="sift")
 
 
 def sift_matches(image_a: np.ndarray, image_b: np.ndarray, *, max_features: int = MOST_FEATURES) -> Matches:
     """Sub-pixel matches of two uint8 RGB images, in pixels of the images given."""
-    return match_features(sift_features(image_a, max_features=max_features), sift_features(image_b, max_features=max_features))
+    (xa, da), (xb, db) = (sift_features(image, max_features=max_features) for image in (image_a, image_b))
+    return match_features((xa, torch.from_numpy(da)), (xb, torch.from_numpy(db)))

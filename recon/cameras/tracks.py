@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.cameras.cores import on_all_cores
 from recon.cameras.pose import Matches
 
 MATCH_LIMIT = 1500  # matches a pair
@@ -32,6 +33,10 @@ class Observations:
         """Points renumbered without gaps, and the old number of each [count]."""
         old, new = torch.unique(self.point, return_inverse=True)
         return Observations(view=self.view, point=new, xy=self.xy, count=len(old)), old
+
+    def sorted(self) -> Observations:
+        """The same in the order of their points."""
+        return self if bool((self.point[1:] >= self.point[:-1]).all()) else self.take(torch.argsort(self.point, stable=True))
 
     def lengths(self) -> Tensor:
         """How many views see each point [count]."""
@@ -61,8 +66,10 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
     view, xy = np.concatenate(ends_view), np.concatenate(ends_xy)  # [M, 2], [M, 2, 2]
     order = np.argsort(-np.concatenate(confidence), kind="stable")
     view, xy = view[order].reshape(-1), xy[order].reshape(-1, 2)
-    cells = np.c_[view, np.floor(xy / merge_px)].astype(np.int64)
-    _, first, feature = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    cells = np.floor(xy / merge_px).astype(np.int64)
+    cells -= cells.min(0)
+    columns, rows = cells.max(0) + 1
+    _, first, feature = np.unique((view * columns + cells[:, 0]) * rows + cells[:, 1], return_index=True, return_inverse=True)
     feature = feature.reshape(-1)
     share = np.bincount(feature)[:, None]
     place = np.stack([np.bincount(feature, xy[:, k]) for k in (0, 1)], 1) / share
@@ -71,7 +78,7 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
     _, point, length = np.unique(roots, return_inverse=True, return_counts=True)
     point = point.reshape(-1)
     kept = length[point] >= 2
-    return _observations(owner[kept], point[kept], place[kept], len(length)).compact()[0]
+    return _observations(owner[kept], point[kept], place[kept], len(length)).compact()[0].sorted()
 
 
 def _observations(view: np.ndarray, point: np.ndarray, xy: np.ndarray, count: int) -> Observations:
@@ -89,8 +96,36 @@ def triangulate(o: Observations, focal: Tensor, principal: Tensor, R: Tensor, t:
     That is twice the largest one to their mean: right within a factor of two. x_camera = R x_world + t. A point seen once, or along parallel rays,
     is NaN with angle 0.
     """
-    from recon.cameras.intersection import intersected
+    from recon.cameras.intersection import intersected_rows
 
-    view, point, xy, *cameras = [np.ascontiguousarray(x.numpy()) for x in (o.view, o.point, o.xy, focal, principal, R, t)]
-    points, angle = intersected(view, point, xy, o.count, *cameras)
+    start, view, xy = _by_point(o)
+    points, angle = np.empty((o.count, 3)), np.empty(o.count)
+    on_all_cores(intersected_rows, o.count, start, view, xy, *_cameras(focal, principal, R, t), points, angle, work=len(view))
     return torch.from_numpy(points), torch.from_numpy(angle)
+
+
+def held(
+    o: Observations, placed: Tensor, focal: Tensor, principal: Tensor, R: Tensor, t: Tensor, *, limit: float, least_angle: float, rounds: int
+) -> tuple[Tensor, Observations]:
+    """Points [P, 3] from the placed views [V], NaN where they do not hold, and the observations that do; `o` by point (see `Observations.sorted`).
+
+    Of a point that does not fit, the worst of three observations or more is dropped, at most `rounds` times, then what is further off than `limit`
+    pixels. Rays that meet at less than `least_angle` radians hold nothing.
+    """
+    from recon.cameras.intersection import held_rows
+
+    start, view, xy = _by_point(o)
+    points, holds = np.empty((o.count, 3)), np.empty(len(view), bool)
+    how = placed.numpy(), limit, least_angle, rounds
+    on_all_cores(held_rows, o.count, start, view, xy, *_cameras(focal, principal, R, t), *how, points, holds, work=len(view))
+    return torch.from_numpy(points), o.take(torch.from_numpy(holds))
+
+
+def _by_point(o: Observations) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each point's observations start [P + 1], and their views and pixels."""
+    o = o.sorted()
+    return np.searchsorted(o.point.numpy(), np.arange(o.count + 1)), np.ascontiguousarray(o.view.numpy()), np.ascontiguousarray(o.xy.numpy())
+
+
+def _cameras(*tensors: Tensor) -> list[np.ndarray]:
+    return [np.ascontiguousarray(x.numpy()) for x in tensors]

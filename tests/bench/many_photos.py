@@ -6,13 +6,17 @@
     python tests/bench/many_photos.py --data DIR --device cuda --frames 8 20 100 300 --output rows.jsonl
 
 Every row is a process of its own (the memory is its peak) that runs the job twice after one small one; the better time counts. A job that takes
-longer than a minute runs once. The stages are those of report.json. A row that fails shows its traceback, the others go on, and the exit status is 1.
+longer than a minute runs once. The stages are those of report.json, with seconds by the clock and of the processor; `warm_up_seconds` are those of
+the small job, with what is compiled and set up but once. --profile DIR: what the main thread of one more run did, in DIR/NAME_COUNT.txt. A row that
+fails shows its traceback, the others go on, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
+import pstats
 import resource
 import subprocess
 import sys
@@ -72,7 +76,7 @@ def say(text: str) -> None:
     print(text, end=" ", file=sys.stderr, flush=True)
 
 
-def measure(row: Row, device: str) -> dict:
+def measure(row: Row, device: str, profiles: Path | None) -> dict:
     """Times, memory and errors of one row, in this process."""
     import torch
 
@@ -82,46 +86,62 @@ def measure(row: Row, device: str) -> dict:
     photos = photos_of(row.folder, row.count)
     net = load_model("recon-small", device=device)
     say(f"{row.folder.name} {len(photos)}: warm-up;")
+    begun = time.perf_counter()
     scene_of(photos[:2], net, "auto")
-    out: dict = {"name": row.folder.name, "photos": len(photos), "device": device, "seconds": float("inf")}
+    warm_up = round(time.perf_counter() - begun, 2)
+    out: dict = {"name": row.folder.name, "photos": len(photos), "device": device, "seconds": float("inf"), "warm_up_seconds": warm_up}
     scene = None
     for _ in range(2):
         if out["seconds"] > LONG_SECONDS and scene is not None:
             break
         start, cpu = time.perf_counter(), time.process_time()
-        scene, stages = scene_of(photos, net, row.pairs)
+        scene, stages, cpu_stages = scene_of(photos, net, row.pairs)
         if device.startswith("cuda"):
             torch.cuda.synchronize()
         spent = time.perf_counter() - start
         say(f"{spent:.1f} s;")
         if spent < out["seconds"]:
-            out |= {"seconds": round(spent, 2), "cpu_seconds": round(time.process_time() - cpu, 2), "stages": stages}
+            out |= {"seconds": round(spent, 2), "cpu_seconds": round(time.process_time() - cpu, 2), "stages": stages, "cpu_stages": cpu_stages}
     assert scene is not None
     out["gigabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     if device.startswith("cuda"):
         out |= {"card": torch.cuda.get_device_name(device), "card_gigabytes": round(torch.cuda.max_memory_allocated(device) / 2**30, 2)}
+    if profiles:
+        profile(photos, net, row.pairs, profiles / f"{row.folder.name}_{len(photos)}.txt")
     say("done\n")
     grid = load_images(photos[:1]).rgb.shape
     return out | {"grid": f"{grid[2]}x{grid[1]}"} | accuracy(scene, truth_of(row.folder, photos))
 
 
-def scene_of(photos: list[Path], net, pairs: str) -> tuple[Scene, dict[str, float]]:
-    """The scene, and the seconds of each stage as report.json has them."""
+def profile(photos: list[Path], net, pairs: str, file: Path) -> None:
+    """What the main thread of one more run was in, the longest first."""
+    watch = cProfile.Profile()
+    watch.runcall(scene_of, photos, net, pairs)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as stream:
+        for order in ("tottime", "cumulative"):
+            pstats.Stats(watch, stream=stream).sort_stats(order).print_stats(60)
+
+
+def scene_of(photos: list[Path], net, pairs: str) -> tuple[Scene, dict[str, float], dict[str, float]]:
+    """The scene, and the seconds of each stage as report.json has them, by the clock and of the processor."""
     from recon.commands.run import Clock
     from recon.photos.grid import load_images
     from recon.reconstruct import reconstruct
 
-    clock = Clock(lambda text, share: None)
+    clock, spent = Clock(lambda text, share: None), [time.process_time()] * 2
     clock("photos", 0.0)
     images = load_images(photos)
 
     def tell(text: str, share: float) -> None:
         if text != clock.marks[-1][0]:
             say(text + ",")
+            spent.append(time.process_time())
         clock(text, share)
 
     scene = reconstruct(images, model=net, surfaces="pointmap", pairs=pairs, progress=tell)  # type: ignore[arg-type]
-    return scene, clock.seconds()
+    cpu = {text: round(b - a, 2) for (text, _), a, b in zip(clock.marks, spent, spent[1:], strict=False)}
+    return scene, clock.seconds(), cpu
 
 
 def accuracy(scene: Scene, truth: np.ndarray | None) -> dict:
@@ -170,7 +190,7 @@ def rows_of(args: argparse.Namespace, folder: Path) -> Iterator[Row | None]:
                 yield None
     for frames in args.frames if "walks" in args.parts else ():
         try:
-            yield Row(folder=make_walk(folder, frames, args.textures), pairs="sequence")
+            yield Row(folder=there.get(f"walk_{frames}") or make_walk(folder, frames, args.textures), pairs="sequence")
         except Exception:
             traceback.print_exc()
             print(f"walk_{frames}: could not be made", flush=True)
@@ -189,9 +209,9 @@ def make_walk(folder: Path, frames: int, textures: Path | None) -> Path:
     return target
 
 
-def run_row(row: Row, device: str, limit: float) -> str | None:
+def run_row(row: Row, device: str, limit: float, profiles: Path | None) -> str | None:
     """The row as a line of JSON; None where it failed, which the process itself has shown."""
-    command = [sys.executable, __file__, "--device", device, *row.arguments()]
+    command = [sys.executable, __file__, "--device", device, *row.arguments(), *(["--profile", str(profiles)] if profiles else [])]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -209,22 +229,23 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, help="folders of photos, measured whole")
     parser.add_argument("--data", type=Path, help="the folder of `recon eval`, of which fountain, nyu and sevenscenes are taken")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="which rows (agreement: where --device is a GPU)")
-    parser.add_argument("--frames", type=int, nargs="*", default=[50], help="lengths of walks of the generator")
+    parser.add_argument("--frames", type=int, nargs="*", default=[50], help="lengths of walks of the generator, or walk_N of --data")
     parser.add_argument("--textures", type=Path, help="a pack of textures for the walks (default: noise)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a row is cut off")
     parser.add_argument("--output", type=Path, help="a file for the rows too, written as they come")
+    parser.add_argument("--profile", type=Path, help="a folder for profiles")
     parser.add_argument("--row", nargs=3, metavar=("FOLDER", "COUNT", "PAIRS"), help=argparse.SUPPRESS)
     parser.add_argument("--agreement", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.row:
         row = Row(folder=Path(args.row[0]), count=int(args.row[1]), pairs=args.row[2], agreement=args.agreement)
-        print(json.dumps((agree if row.agreement else measure)(row, args.device)))
+        print(json.dumps(agree(row, args.device) if row.agreement else measure(row, args.device, args.profile)))
         return
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         for row in rows_of(args, Path(folder)):
-            line = row and run_row(row, args.device, args.limit)
+            line = row and run_row(row, args.device, args.limit, args.profile)
             failed |= line is None
             if line is not None:
                 print(line, flush=True)

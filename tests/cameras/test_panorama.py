@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recon.cameras.panorama import panorama
+from recon.cameras.panorama import Batch, panorama, turn
 from recon.cameras.pose import Matches
 
 FOCAL, CENTRE, TURNS = 560.0, np.array([320.0, 240.0]), np.radians([0.0, 18.0, 36.0, 54.0])
@@ -68,3 +68,11 @@ def test_views_that_nothing_connects_are_no_panorama() -> None:
     found, _ = views(0.0)
     found = {pair: m for pair, m in found.items() if 3 not in pair}
     assert panorama(found, np.tile(CENTRE, (4, 1)), np.full(4, FOCAL), np.zeros(4, bool), 0.5) is None
+
+
+def test_many_pairs_at_once_are_as_far_off_as_each_alone() -> None:
+    found, _ = views(0.2)
+    focal, principal = np.array([500.0, 540.0, 560.0, 600.0]), np.tile(CENTRE, (4, 1))
+    found[(0, 1)] = found[(0, 1)].take(np.arange(len(found[(0, 1)])) % 3 > 0)  # of unlike lengths
+    alone = [np.median(turn(m, focal[i], focal[j], principal[i], principal[j]).off) for (i, j), m in found.items()]
+    np.testing.assert_allclose(Batch.of(found, principal).typical_off(focal), alone, rtol=1e-9)

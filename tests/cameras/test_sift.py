@@ -32,3 +32,13 @@ def test_plain_images_give_no_matches():
     assert len(sift_matches(flat, flat)) == 0
     with pytest.raises(ValueError):
         sift_matches(flat.astype(float), flat)
+
+
+def test_a_match_with_several_orientations_counts_once():
+    from recon.cameras.sift import _unlike
+
+    rng = np.random.default_rng(0)
+    xa, xb = rng.integers(0, 6, (400, 2)) / 3 - 0.5, rng.integers(0, 6, (400, 2)) / 3
+    _, first = np.unique(np.round(np.concatenate([xa, xb], 1), 2), axis=0, return_index=True)
+    assert (_unlike(xa, xb) == first).all() and len(first) < 400
+    assert len(_unlike(xa[:0], xb[:0])) == 0
