@@ -85,19 +85,20 @@ class ReconSmallModel(ReconSmall):
         witnesses = agreement(sight, fine, placed, bundle)
         placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(
-            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=POINTMAP_ERROR / prediction.confidence,
+            depth=aligned_log_depth(sight, fine, placed, bundle, seed, device=device).exp(),
+            relative_error=POINTMAP_ERROR / prediction.confidence,
             valid=prediction.valid, seen=torch.zeros_like(prediction.valid, dtype=torch.bool), corrections=prediction.gaussians,
         )  # fmt: skip
         grid, checked = coarse, [[] for _ in range(len(images))]
         if several and surfaces == "sweep":
             tell("surfaces", 0.6)
             prior, grid = maps.moved(coarse, fine), fine
-            sweeper, step = load_sweeper(str(next(self.parameters()).device)), lambda share: tell("surfaces", 0.6 + 0.3 * share)
+            sweeper, step = load_sweeper(str(device)), lambda share: tell("surfaces", 0.6 + 0.3 * share)
             swept, sources = sweep(sweeper, fine, descriptors, self.scales(), placed, bundle, prior, step=step)
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
         report = {"agreement": witnesses, "partners": list(placed.partners), "doubts": [*still_warnings(still, bars), *doubts]}
-        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
+        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report, device=device)
         tell("done", 1.0)
         return scene

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import all_threads, on_all_cores
 from recon.cameras.epipolar import PRIOR_WEIGHT, rotation
 from recon.cameras.tracks import Observations, gather
+from recon.cores import all_threads, on_all_cores
 
 LARGE = 512  # unknowns of a reduced system that is worth more than one thread
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import on_all_cores
 from recon.cameras.pose import Matches
+from recon.cores import on_all_cores
 
 MATCH_LIMIT = 1500  # matches a pair
 ALL_MATCHES = 400_000  # of all pairs together
