@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon import cores
 from recon.cameras.epipolar import Poses, Problems, cheirality, cost, in_front, rays, residual_jacobian, sampson
 from recon.cameras.pose import RelativePose
 from recon.cameras.turning import from_rotation
-from recon.cores import cores, in_threads
 
 CHANCE = 0.15  # share of random matches within two thresholds of some epipolar line, generously
 
 
 def judge(p: Poses, q: Problems, counts: list[int]) -> list[RelativePose]:
     """The records of poses on all their matches, of which the first counts[k] of row k are real; some rows to each core."""
-    parts = torch.arange(len(counts)).tensor_split(max(1, min(cores(), len(counts))))
-    judged = in_threads(lambda rows: _judged(p.take(rows), q.take(rows), [counts[k] for k in rows.tolist()]), parts)
+    parts = torch.arange(len(counts)).tensor_split(max(1, min(cores.cores(), len(counts))))
+    judged = cores.in_threads(lambda rows: _judged(p.take(rows), q.take(rows), [counts[k] for k in rows.tolist()]), parts)
     return [record for records in judged for record in records]
 
 

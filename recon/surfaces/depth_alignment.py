@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OBSERVATIONS = 600  # tracks a view that enter the smooth correction
 REACH, LOG_DEPTH_REACH = 0.08, 0.15  # width of the kernel: share of the long side, and log depth
-ROWS_AT_ONCE = 16  # on a GPU
+ROWS_AT_ONCE = {"cuda": 16}  # of the map; elsewhere one, whose kernel stays in a processor's cache
 PRIOR = 1.5  # observations that "no correction" is worth
 
 
@@ -58,7 +58,7 @@ def smooth_correction(log_depth: Tensor, xy: np.ndarray, ratio: np.ndarray, log_
     near_x = torch.exp(-0.5 * (x[:, None] - centre[:, 0]) ** 2)  # [w, n]: the kernel in place is a product
     near_y = torch.exp(-0.5 * (y[:, None] - centre[:, 1]) ** 2)  # [h, n]
     rows = []
-    step = 1 if log_depth.device.type == "cpu" else ROWS_AT_ONCE  # a row at a time stays in a processor's cache
+    step = ROWS_AT_ONCE.get(log_depth.device.type, 1)
     for r in range(0, height, step):
         level_here = torch.exp(-0.5 * (log_depth[r : r + step, :, None] / LOG_DEPTH_REACH - level) ** 2)
         weight = near_x * near_y[r : r + step, None] * level_here  # [step, w, n]
