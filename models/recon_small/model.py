@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from recon.cameras.matching import MatchKind, find_matches, sift_ahead
 from recon.cameras.overlays import still_cells, still_warnings, without, without_bars
 from recon.cameras.pairing import PairChoice, choose_pairs
 from recon.cameras.solve import solve
+from recon.cores import one_thread_each
 from recon.models.recon_mvs.sweep import load_sweeper, sweep
 from recon.models.recon_small.matches import own_descriptors, own_matches
 from recon.models.recon_small.network import ReconSmall
@@ -64,21 +66,22 @@ class ReconSmallModel(ReconSmall):
         tell("depth", 0.0)
         images, bars = without_bars(images)
         matched = match_long_side or max(MATCH_LONG_SIDE, *images.rgb.shape[1:3])
-        coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
         several, device = len(images) > 1, next(self.parameters()).device
-        features = sift_ahead(fine, device) if several and matches in ("both", "sift") else None
-        prediction = predict(self, coarse)
-        sight = sight_of(images, coarse, fine, prediction)
-        tell("matches", 0.2)
-        descriptors = own_descriptors(self, fine) if several else []
         found, still = {}, np.zeros((1, 1), bool)
-        if several and matches != "none":
-            chosen = choose_pairs(prediction.similarity, pairs)
-            matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
-            step = lambda share: tell("matches", 0.2 + 0.3 * share)
-            every = find_matches(chosen, matcher, features, step=step, device=device)
-            still = still_cells(every, fine)
-            found = without(every, still) if still.any() else every
+        with one_thread_each() if device.type != "cpu" else nullcontext():  # beside a GPU the cores are SIFT's
+            coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
+            features = sift_ahead(fine, device) if several and matches in ("both", "sift") else None
+            prediction = predict(self, coarse)
+            sight = sight_of(images, coarse, fine, prediction)
+            tell("matches", 0.2)
+            descriptors = own_descriptors(self, fine) if several else []
+            if several and matches != "none":
+                chosen = choose_pairs(prediction.similarity, pairs)
+                matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
+                step = lambda share: tell("matches", 0.2 + 0.3 * share)
+                every = find_matches(chosen, matcher, features, step=step, device=device)
+                still = still_cells(every, fine)
+                found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
         guess, stage = place == "all" or matches == "none", lambda name: tell(name, 0.55)
         placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, ordered=pairs == "sequence", stage=stage)
