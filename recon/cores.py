@@ -12,14 +12,14 @@ from typing import TypeVar
 
 import torch
 
-SHARES = 4  # a core: rows differ in what they cost
-LEAST_WORK = 10_000  # matches or observations of a share: about a millisecond
+SHARES = 2  # a core: rows differ in what they cost, and each share costs the thread that hands it out some 10 microseconds
+LEAST_WORK = 20_000  # matches or observations of a share: half a millisecond to one
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 _before: list[int] = []  # how many threads torch had where one_thread_each() began
-_thread = threading.local()  # pooled: this thread is one of the pool's
+_thread = threading.local()  # pooled: it is one of the pool's; limited: it is within one_thread_each
 
 
 def cores() -> int:
@@ -35,17 +35,19 @@ def one_thread_each() -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits
 
-    if _before and torch.get_num_threads() == 1:  # in here already
+    if getattr(_thread, "limited", False) or getattr(_thread, "pooled", False):
         yield
         return
     threads = cores()  # not 1, where another thread is in here too
     _before.append(threads)
+    _thread.limited = True
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1, user_api="blas"):
             yield
     finally:
         _before.pop()
+        _thread.limited = False
         torch.set_num_threads(threads)
 
 

@@ -71,3 +71,23 @@ def test_small_work_is_not_handed_out() -> None:
     assert owners == [threading.get_ident()]
     on_all_cores(note, 8, work=10**6)
     assert len(owners) == 9 and threading.get_ident() not in owners[1:]
+
+
+def test_a_thread_that_begins_while_another_is_limited_has_all_threads_afterwards() -> None:
+    counts, inside, done = [], threading.Event(), threading.Event()
+
+    def other() -> None:
+        inside.wait(20)
+        torch.ones(3).sum()  # its first work with torch: it takes over that there is one thread
+        with one_thread_each():
+            counts.append((torch.get_num_threads(), cores.cores()))
+        counts.append((torch.get_num_threads(), cores.cores()))
+        done.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with one_thread_each():
+        inside.set()
+        assert done.wait(20)
+    thread.join()
+    assert counts == [(1, 4), (4, 4)] and torch.get_num_threads() == 4
