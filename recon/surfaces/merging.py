@@ -88,17 +88,23 @@ def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, part
 
 
 def contradicted(depth: Tensor, seen: Tensor, K: Tensor, cam_to_world: Tensor, partners: list[list[int]]) -> Tensor:  # -> [V, h, w] bool
-    """Guesses that a partner looks through: pixels that are not `seen` themselves and stand before a surface that a partner has seen."""
+    """Pixels that partners look through: they stand before a surface that a partner has seen.
+
+    A guess (a pixel that is not `seen` itself) goes by one such witness; what is seen goes by two, when no more partners see it at its depth.
+    """
     surface = torch.where(seen, depth, 0)
     out = torch.zeros_like(seen)
     shape = depth.shape[1:]
     for a, others in enumerate(partners):
         points = unproject(depth[a], K[a], cam_to_world[a]) if others else depth[a]
+        through, there = (torch.zeros(shape, dtype=torch.int32, device=depth.device) for _ in range(2))
         for b in others:
             xy, z = (x.unflatten(0, shape) for x in project(points.flatten(0, 1), K[b], invert_rigid(cam_to_world[b])))
-            there = sample(surface[b][None], xy, "nearest")[0]
-            out[a] |= (z > 0) & (z < (1 - SAME_DEPTH) * there)
-    return out & ~seen
+            behind = sample(surface[b][None], xy, "nearest")[0]
+            through += (z > 0) & (z < (1 - SAME_DEPTH) * behind)
+            there += (z - behind).abs() < SAME_DEPTH * behind
+        out[a] = torch.where(seen[a], (through > 1) & (through > there), through > 0)
+    return out
 
 
 def off_surface(depth: Tensor, jump: float = 0.03) -> Tensor:  # [V, h, w] -> [V, h, w] bool

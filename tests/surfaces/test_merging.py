@@ -118,8 +118,23 @@ def test_a_guess_before_a_seen_surface_is_contradicted() -> None:
     seen[2, 20:40, 30:50] = False
     found = contradicted(depth, seen, K, T, ALL)
     assert found[2, 22:38, 32:48].all() and not found[:2].any() and not found[2, :, :20].any()
+    seen[2] = True  # two views look through it all the same, and nobody sees it
+    assert contradicted(depth, seen, K, T, ALL)[2, 22:38, 32:48].all() and not contradicted(depth, seen, K, T, [[1], [0], [1]]).any()
+    seen[2, 20:40, 30:50] = False
     depth[2, 20:40, 30:50] = 9.0  # behind the wall: nobody can look through it
     assert not contradicted(depth, seen, K, T, ALL).any()
+
+
+def test_what_as_many_see_as_look_through_it_stays() -> None:
+    shifts = [-0.3, -0.15, 0.0, 0.15, 0.3]
+    (K, T), depth = rig(shifts), wall_depth(shifts, box=True)
+    box = depth == 2
+    depth[:2] = wall_depth(shifts)[:2]  # two views miss the box, three have it
+    every = [[b for b in range(5) if b != a] for a in range(5)]
+    found = contradicted(depth, torch.ones_like(box), K, T, every)
+    assert found[2:][box[2:]].float().mean() < 0.1 and not found[2:][~box[2:]].any()  # but for the rim, which falls on either side
+    found = contradicted(depth, torch.ones_like(box), K, T, [[], [], [0, 1, 3], [], []])  # two look through it, one sees it
+    assert found[2][box[2]].float().mean() > 0.8 and not found[2][~box[2]].any()
 
 
 def test_off_surface_finds_what_hangs_at_an_edge_and_spares_slopes() -> None:
