@@ -19,8 +19,8 @@ def modules() -> list[Path]:
 
 PACKAGES = {"recon": "recon", "models": "recon.models", "app": "recon.app"}  # folder -> package
 FLOORS = (  # from the ground up: a file imports its own floor and those below it
-    ("errors", "geometry", "lenses", "spherical_harmonics", "kernels", "weights"), ("scene",), ("io", "photos"), ("render", "cameras", "surfaces"),
-    ("meshes",), ("models",), ("reconstruct", "evaluate"), ("commands", "cli", "app"),
+    ("cores", "errors", "geometry", "lenses", "spherical_harmonics", "kernels", "weights"), ("scene",), ("io", "photos"),
+    ("render", "cameras", "surfaces"), ("meshes",), ("models",), ("reconstruct", "evaluate"), ("commands", "cli", "app"),
 )  # fmt: skip
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import one_thread_each
+from recon.cores import one_thread_each
 from recon.geometry import invert_rigid, matrices_to_quats, pixel_grid, quats_to_matrices, transform
 from recon.models.dust3r.alignment import Alignment, Known
 from recon.models.dust3r.pairs import PairPoints

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from recon.cameras.matching import MatchKind, find_matches, sift_ahead
 from recon.cameras.overlays import still_cells, still_warnings, without, without_bars
 from recon.cameras.pairing import PairChoice, choose_pairs
 from recon.cameras.solve import solve
+from recon.cores import one_thread_each
 from recon.models.recon_mvs.sweep import load_sweeper, sweep
 from recon.models.recon_small.matches import own_descriptors, own_matches
 from recon.models.recon_small.network import ReconSmall
@@ -64,40 +66,42 @@ class ReconSmallModel(ReconSmall):
         tell("depth", 0.0)
         images, bars = without_bars(images)
         matched = match_long_side or max(MATCH_LONG_SIDE, *images.rgb.shape[1:3])
-        coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
         several, device = len(images) > 1, next(self.parameters()).device
-        features = sift_ahead(fine, device) if several and matches in ("both", "sift") else None
-        prediction = predict(self, coarse)
-        sight = sight_of(images, coarse, fine, prediction)
-        tell("matches", 0.2)
-        descriptors = own_descriptors(self, fine) if several else []
         found, still = {}, np.zeros((1, 1), bool)
-        if several and matches != "none":
-            chosen = choose_pairs(prediction.similarity, pairs)
-            matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
-            step = lambda share: tell("matches", 0.2 + 0.3 * share)
-            every = find_matches(chosen, matcher, features, step=step, device=device)
-            still = still_cells(every, fine)
-            found = without(every, still) if still.any() else every
+        with one_thread_each() if device.type != "cpu" else nullcontext():  # beside a GPU the cores are SIFT's
+            coarse, fine = resize(images, pointmap_long_side), resize(images, matched)
+            features = sift_ahead(fine, device) if several and matches in ("both", "sift") else None
+            prediction = predict(self, coarse)
+            sight = sight_of(images, coarse, fine, prediction)
+            tell("matches", 0.2)
+            descriptors = own_descriptors(self, fine) if several else []
+            if several and matches != "none":
+                chosen = choose_pairs(prediction.similarity, pairs)
+                matcher = (lambda i, j: own_matches(self, descriptors[i], descriptors[j])) if matches in ("both", "own") else None
+                step = lambda share: tell("matches", 0.2 + 0.3 * share)
+                every = find_matches(chosen, matcher, features, step=step, device=device)
+                still = still_cells(every, fine)
+                found = without(every, still) if still.any() else every
         tell("cameras", 0.5)
         guess, stage = place == "all" or matches == "none", lambda name: tell(name, 0.55)
         placed, bundle = solve(images, fine, sight, found, cameras, guess=guess, seed=seed, ordered=pairs == "sequence", stage=stage)
         witnesses = agreement(sight, fine, placed, bundle)
         placed, doubts = doubted(placed, witnesses, images.names)
         maps = DepthMaps(
-            depth=aligned_log_depth(sight, fine, placed, bundle, seed).exp(), relative_error=POINTMAP_ERROR / prediction.confidence,
+            depth=aligned_log_depth(sight, fine, placed, bundle, seed, device=device).exp(),
+            relative_error=POINTMAP_ERROR / prediction.confidence,
             valid=prediction.valid, seen=torch.zeros_like(prediction.valid, dtype=torch.bool), corrections=prediction.gaussians,
         )  # fmt: skip
         grid, checked = coarse, [[] for _ in range(len(images))]
         if several and surfaces == "sweep":
             tell("surfaces", 0.6)
             prior, grid = maps.moved(coarse, fine), fine
-            sweeper, step = load_sweeper(str(next(self.parameters()).device)), lambda share: tell("surfaces", 0.6 + 0.3 * share)
+            sweeper, step = load_sweeper(str(device)), lambda share: tell("surfaces", 0.6 + 0.3 * share)
             swept, sources = sweep(sweeper, fine, descriptors, self.scales(), placed, bundle, prior, step=step)
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
         tell("points", 0.9)
         report = {"agreement": witnesses, "partners": list(placed.partners), "doubts": [*still_warnings(still, bars), *doubts]}
-        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report)
+        scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report, device=device)
         tell("done", 1.0)
         return scene

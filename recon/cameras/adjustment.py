@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import all_threads, on_all_cores
 from recon.cameras.epipolar import PRIOR_WEIGHT, rotation
 from recon.cameras.tracks import Observations, gather
+from recon.cores import all_threads, on_all_cores
 
 LARGE = 512  # unknowns of a reduced system that is worth more than one thread
 
@@ -90,6 +90,7 @@ class System:
         self.start = np.searchsorted(self.point, np.arange(o.count + 1))
         self.rows = np.argsort(self.view, kind="stable")
         self.begin = np.searchsorted(self.view[self.rows], np.arange(views + 1))
+        self.met = int((np.diff(self.start) ** 2).sum())  # pairs of observations of one point
         self.f, self.views, self.threshold = f, views, threshold
         O, P = len(order), o.count
         self.Jc, self.r, self.W, self.T = np.empty((O, 2, 7)), np.empty((O, 2)), np.empty((O, 7, 3)), np.empty((O, 7, 3))
@@ -97,8 +98,8 @@ class System:
         self.U, self.g = np.empty((views, 7, 7)), np.empty((views, 7))
         self.H, self.rhs = np.empty((views, 7, views, 7)), np.empty((views, 7))
 
-    def _each(self, rows: Callable[..., None], count: int, *arguments) -> None:
-        on_all_cores(rows, count, *arguments, work=len(self.view))
+    def _each(self, rows: Callable[..., None], count: int, *arguments, work: int | None = None) -> None:
+        on_all_cores(rows, count, *arguments, work=work or len(self.view))
 
     def _cameras(self, rig: Rig, points: Tensor) -> list[np.ndarray | float]:
         tensors = (rig.R, rig.t, rig.focal_now, rig.principal, points)
@@ -134,7 +135,7 @@ class System:
         x = torch.zeros(self.f.count, dtype=torch.float64)
         if self.f.count:
             tables = self.begin, self.rows, self.start, self.point, self.view
-            self._each(reduced_rows, self.views, *tables, self.T, self.W, self.h, self.U, self.g, self.H, self.rhs)
+            self._each(reduced_rows, self.views, *tables, self.T, self.W, self.h, self.U, self.g, self.H, self.rhs, work=self.met)
             self._each(mirrored_rows, self.views, self.H)
             H = self._summed(self._summed(torch.from_numpy(self.H).reshape(7 * self.views, -1)).T)
             size = self._summed(torch.from_numpy(self.U).diagonal(dim1=1, dim2=2).reshape(-1))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recon.cameras.sight import Sight
+from recon.cores import in_threads
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
@@ -41,20 +42,21 @@ def compare(bundle: Bundle, K: np.ndarray, cam_to_world: np.ndarray, network_dep
     extent = float(np.nanmax(baseline)) if np.isfinite(baseline).any() else 0.0
     world = network_points(bundle, K, cam_to_world, network_depth)
     partner = other_observation(bundle)
-    records: list[dict[str, Any]] = []
-    for v in range(len(K)):
-        record: dict[str, Any] = {"pnp_rotation_degrees": None, "pnp_centre": None, "depth": None, "points": 0}
+
+    def record(v: int) -> dict[str, Any]:
+        out: dict[str, Any] = {"pnp_rotation_degrees": None, "pnp_centre": None, "depth": None, "points": 0}
         mine = np.flatnonzero((bundle.view == v) & (partner >= 0))
         if len(mine) >= LEAST_POINTS and np.isfinite(cam_to_world[v]).all():
-            record["points"] = len(mine)
-            record["depth"] = depth_difference(bundle, cam_to_world[v], network_depth, mine)
+            out["points"] = len(mine)
+            out["depth"] = depth_difference(bundle, cam_to_world[v], network_depth, mine)
             found = place_anew(world[partner[mine]], bundle.xy[mine], K[v])
             if found is not None and extent > 0:
                 turn = found[:3, :3].T @ cam_to_world[v][:3, :3]
-                record["pnp_rotation_degrees"] = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
-                record["pnp_centre"] = float(np.linalg.norm(found[:3, 3] - cam_to_world[v][:3, 3]) / extent)
-        records.append(record)
-    return records
+                out["pnp_rotation_degrees"] = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+                out["pnp_centre"] = float(np.linalg.norm(found[:3, 3] - cam_to_world[v][:3, 3]) / extent)
+        return out
+
+    return in_threads(record, range(len(K)))
 
 
 def network_points(bundle: Bundle, K: np.ndarray, cam_to_world: np.ndarray, network_depth: np.ndarray) -> np.ndarray:  # -> [O, 3]

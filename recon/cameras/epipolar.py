@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import on_all_cores
+from recon.cores import on_all_cores
 
 CLIP = math.log1p(16.0)  # cost of a match that is no match: four thresholds away and beyond
 PRIOR_WEIGHT = 0.006  # weight of the focal prior per match: matches are not independent, so the prior grows with their number
 SCHEDULE = ((4.0, 10), (3.0, 10), (2.0, 14))  # of the refinement: inliers within so many thresholds, rounds
+ROUNDS = 10  # passes over the matches that a refinement takes, at least
 CONVERGED = 1e-6  # share of the cost that a last step gains
 FLAT = torch.diag(torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
 
@@ -154,7 +155,7 @@ def refine(p: Poses, q: Problems, owner: Tensor | None = None) -> Poses:
     prior = (q.share.sum(1) * PRIOR_WEIGHT / q.sigma**2).numpy()
     lenses = (np.ascontiguousarray(x.numpy()) for x in (q.log_prior, q.columns))
     constants = q.threshold, np.array(SCHEDULE), CONVERGED
-    on_all_cores(refine_rows, len(owner), *_arrays(q, owner), *lenses, prior, *constants, R, t, log_focal, work=_work(q, owner))
+    on_all_cores(refine_rows, len(owner), *_arrays(q, owner), *lenses, prior, *constants, R, t, log_focal, work=ROUNDS * _work(q, owner))
     return Poses(R=torch.from_numpy(R), t=torch.from_numpy(t), log_focal=torch.from_numpy(log_focal))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from recon.cameras.epipolar import Poses, cat, cost, refine
 from recon.cameras.pairs import Solver, TwoViews
 from recon.cameras.pose import RelativePose, Start, homogeneous
+from recon.cores import in_threads
 from recon.geometry import umeyama
 
 SHIFTS = np.linspace(-1.6, 1.6, 25)  # of log focal from the prior
@@ -125,10 +126,14 @@ def lens_shift(pairs: Sequence[SeenPair], log_prior: Callable[[np.ndarray], np.n
     few = [p.best() for p in pairs]
     swept = sweep(few, solver)
     total = -log_prior(SHIFTS) + MATCH_WEIGHT * swept.cost.sum(1).numpy()
-    for k, pair in enumerate(few):
+
+    def shape(k: int) -> np.ndarray:
+        pair = few[k]
         in_a, in_b = triangulate(pair.views, swept.R[:, k].numpy(), swept.t[:, k].numpy(), SHIFTS)
-        shape = np.log(shape_residuals(pair.points_a, in_a)) + np.log(shape_residuals(pair.points_b, in_b))
-        total = total + SHAPE_WEIGHT / len(pairs) * shape / 2
+        return np.log(shape_residuals(pair.points_a, in_a)) + np.log(shape_residuals(pair.points_b, in_b))
+
+    for one in in_threads(shape, range(len(few))):
+        total = total + SHAPE_WEIGHT / len(pairs) * one / 2
     at = int(total.argmin())
     shift = SHIFTS[at]
     if 0 < at < len(SHIFTS) - 1:  # the vertex of the parabola through three

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from recon import cores
 from recon.cameras.epipolar import Poses, Problems, cheirality, cost, in_front, rays, residual_jacobian, sampson
 from recon.cameras.pose import RelativePose
 from recon.cameras.turning import from_rotation
@@ -14,7 +17,16 @@ CHANCE = 0.15  # share of random matches within two thresholds of some epipolar 
 
 
 def judge(p: Poses, q: Problems, counts: list[int]) -> list[RelativePose]:
-    """The records of poses on all their matches, of which the first counts[k] of row k are real."""
+    """The records of poses on all their matches, of which the first counts[k] of row k are real; some rows to each core."""
+    parts = torch.arange(len(counts)).tensor_split(max(1, min(cores.cores(), len(counts))))
+    judged = cores.in_threads(lambda rows: _judged(p.take(rows), q.take(rows), [counts[k] for k in rows.tolist()]), parts)
+    return [record for records in judged for record in records]
+
+
+def _judged(p: Poses, q: Problems, counts: list[int]) -> list[RelativePose]:
+    """The records of a few rows, without the padding that only longer ones need."""
+    a, b, share = (x[..., : max([*counts, 1])].contiguous() for x in (q.a, q.b, q.share))
+    q = replace(q, a=a, b=b, share=share)
     r = sampson(p, q).abs() / q.threshold
     real = q.share > 0
     near = (r < 2) & real

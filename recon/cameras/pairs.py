@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import in_threads
 from recon.cameras.epipolar import CLIP, Poses, Problems, cat, cost, refine, where
 from recon.cameras.judgement import judge
 from recon.cameras.pose import Matches, RelativePose, Start, concatenate
 from recon.cameras.starts import MATCH_LIMIT, essential_starts, planar_starts
+from recon.cores import in_threads
 
 FACTORS = (1.0, 0.75, 1.35)  # focal starts, as factors of the prior
 WIDER_FACTORS = (0.55, 1.8)  # where those do not lead to one answer
@@ -42,7 +43,7 @@ class TwoViews:
         if not (self.focal_a > 0 and self.focal_b > 0):
             raise ValueError(f"focal lengths must be positive, got {self.focal_a} and {self.focal_b}")
 
-    @property
+    @cached_property
     def every(self) -> Matches:
         """The matches of all kinds; those that `inliers` of an answer are over."""
         return concatenate(self.kinds)

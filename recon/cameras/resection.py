@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon.cameras.cores import in_threads
 from recon.cameras.pose import RelativePose
+from recon.cores import in_threads
 
 ITERATIONS = 1000
 LOSSES = ((8.0, 5), (4.0, 5), (2.0, 10))  # width of the robust loss in thresholds, rounds: a pose begins where the one before ended

@@ -34,7 +34,7 @@ def sift_features(
     points, descriptors = cv2.SIFT.create(nfeatures=max_features, contrastThreshold=0.01).detectAndCompute(grey, None)
     if not points:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
-    xy = np.array([p.pt for p in points], float) + 0.5  # cv2 puts pixel centres at integers
+    xy = np.asarray(cv2.KeyPoint.convert(points), float) + 0.5  # cv2 puts pixel centres at integers
     xy *= [width / grey.shape[1], height / grey.shape[0]]
     if keep is not None:
         room = cv2.distanceTransform(keep.astype(np.uint8), cv2.DIST_L2, 3)

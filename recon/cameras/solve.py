@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.cameras.bundle import Bundle
-from recon.cameras.cores import one_thread_each
 from recon.cameras.depth_scale import depth_scales
 from recon.cameras.pairing import Pair
 from recon.cameras.partners import best_partners
 from recon.cameras.placing import place
 from recon.cameras.pose import Matches
 from recon.cameras.sight import Sight
+from recon.cores import one_thread_each
 from recon.photos.moves import move_K, principal_points
 
 if TYPE_CHECKING:

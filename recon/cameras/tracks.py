@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recon.cameras.cores import on_all_cores
 from recon.cameras.pose import Matches
+from recon.cores import on_all_cores
 
 MATCH_LIMIT = 1500  # matches a pair
 ALL_MATCHES = 400_000  # of all pairs together
@@ -117,7 +117,7 @@ def held(
     start, view, xy = _by_point(o)
     points, holds = np.empty((o.count, 3)), np.empty(len(view), bool)
     how = placed.numpy(), limit, least_angle, rounds
-    on_all_cores(held_rows, o.count, start, view, xy, *_cameras(focal, principal, R, t), *how, points, holds, work=len(view))
+    on_all_cores(held_rows, o.count, start, view, xy, *_cameras(focal, principal, R, t), *how, points, holds, work=(rounds + 1) * len(view))
     return torch.from_numpy(points), o.take(torch.from_numpy(holds))
 
 

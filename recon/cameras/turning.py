@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recon.cameras.cores import on_all_cores
+from recon.cores import on_all_cores
 
 
 def median(x: np.ndarray, mask: np.ndarray) -> np.ndarray:  # [B, N] twice -> [B]

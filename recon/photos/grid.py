@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.cores import in_threads
 from recon.photos.decode import Photo, PhotoError, photos_in, read_photo
 from recon.photos.find import MOST_PHOTOS, content_of, find_photos
 from recon.photos.masks import masked
@@ -45,7 +46,7 @@ def images_of(
 ) -> Images:
     """Decoded photos on one grid; `files` say where they came from, or are empty."""
     width, height = grid_size([(p.width, p.height) for p in photos], long_side, multiple)
-    placed = [_place(p.rgb, p.alpha, width, height) for p in photos]
+    placed = in_threads(lambda p: _place(p.rgb, p.alpha, width, height), photos)
     to_working = torch.tensor([[p.rgb.shape[1] / p.width, p.rgb.shape[0] / p.height] for p in photos], dtype=torch.float64)
     scale = torch.stack([scale for _, _, scale, _ in placed]) * to_working
     return Images(
@@ -84,13 +85,10 @@ def _read(found: Sequence[PhotoFile], all_frames: bool) -> tuple[list[PhotoFile]
 def resize(images: Images, long_side: int, *, multiple: int = MULTIPLE) -> Images:
     """The same photos on a grid of another long side, made from the working copies where there are any, else from `rgb`."""
     views, height, width = images.rgb.shape[:3]
-    if images.photos:
-        sizes = list(zip(images.photo_width.tolist(), images.photo_height.tolist(), strict=True))
-        new_width, new_height = grid_size(sizes, long_side, multiple)
-    else:
-        new_width, new_height = grid_size([(width, height)], long_side, multiple)
-    out, scales, offsets = [], [], []
-    for v in range(views):
+    sizes = list(zip(images.photo_width.tolist(), images.photo_height.tolist(), strict=True))
+    new_width, new_height = grid_size(sizes if images.photos else [(width, height)], long_side, multiple)
+
+    def moved(v: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale, offset = images.grid_scale[v].double().cpu(), images.grid_offset[v].double().cpu()
         if images.photos:
             source, alpha = images.photos[v], photo_mask(images, v)
@@ -98,15 +96,15 @@ def resize(images: Images, long_side: int, *, multiple: int = MULTIPLE) -> Image
         else:
             source, alpha = images.rgb[v].cpu().numpy(), images.mask[v].cpu().numpy()
         rgb, mask, new_scale, new_offset = _place(source, alpha, new_width, new_height)
-        out.append((rgb, mask))
-        scales.append(scale * new_scale)
-        offsets.append(offset * new_scale + new_offset)
+        return rgb, mask, scale * new_scale, offset * new_scale + new_offset
+
+    rgb, mask, scales, offsets = zip(*in_threads(moved, range(views)), strict=True)
     grid_scale = torch.stack(scales).to(images.grid_scale)
     device = images.rgb.device
     return replace(
         images,
-        rgb=torch.stack([rgb for rgb, _ in out]).to(device),
-        mask=torch.stack([mask for _, mask in out]).to(device),
+        rgb=torch.stack(rgb).to(device),
+        mask=torch.stack(mask).to(device),
         focal=images.focal * (grid_scale[:, 0] / images.grid_scale[:, 0]).to(images.focal),
         grid_scale=grid_scale,
         grid_offset=torch.stack(offsets).to(images.grid_offset),

@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from recon.scene import Images
 
 RIM = 2  # pixels
+ON_DEVICE = 1 << 21  # pixels of a view whose Gaussians are worked out beside the processor: about 1 GB
 UNSURE = 0.2  # expected relative error from which on a pixel is left out
 
 
 def assemble(
     images: Images, grid: Images, matched: Images, placed: Placed, bundle: Bundle | None, maps: DepthMaps, partners: list[list[int]], *,
-    report: dict[str, Any],
+    report: dict[str, Any], device: torch.device | str = "cpu",
 ) -> Scene:  # fmt: skip
     """The scene on the grid of `images`, from depth maps on the grid `grid`; `placed` and `bundle` are on the grid `matched`.
 
     partners: the views whose depth was checked against each other and is merged to one layer; none where every view stands alone. Pixels that hang
-    between two surfaces or are unsure are left out of the mask, and of points and Gaussians.
+    between two surfaces or are unsure are left out of the mask, and of points and Gaussians. The Gaussians are worked out on `device`.
     """
     corrections = maps.corrections  # thirteen numbers a pixel: moved view by view, as the Gaussians are made
     maps = replace(maps, corrections=None).moved(grid, images)
@@ -45,7 +46,7 @@ def assemble(
     layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
     sure = maps.confidence
     shift = exposure_shifts(images.rgb, depth, mask, K, T, partners)
-    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections, shift)
+    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections, shift, device)
     cameras = Cameras(
         K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
@@ -58,24 +59,26 @@ def assemble(
 
 def gaussians_of(
     images: Images, grid: Images, depth: Tensor, confidence: Tensor, layer: Tensor, K: Tensor, cam_to_world: Tensor, corrections: Tensor | None,
-    shift: Tensor,
+    shift: Tensor, device: torch.device | str,
 ) -> Gaussians:  # fmt: skip
     """One Gaussian for each pixel of the layer, view after view: all at once their making takes ten times the memory of the result.
 
-    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`; shift [V, 3]: see exposure.py.
+    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`; shift [V, 3]: see exposure.py. All of it comes
+    and goes back where `depth` is; each view is worked out on `device`, where it fits.
     """
+    device = device if depth[0].numel() <= ON_DEVICE else depth.device
     ends = layer.sum((1, 2)).cumsum(0).tolist()
     new = lambda *shape: torch.empty(ends[-1], *shape)
     out = new(3), new(4), new(3), new(), new(1, 3)
     for v, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        one = slice(v, v + 1)
+        there = lambda x, v=v: x[v : v + 1].to(device)
         more = None
         if corrections is not None and grid is images:
-            more = corrections[one]
+            more = there(corrections)
         elif corrections is not None:
-            more = move_maps(corrections[one].permute(0, 3, 1, 2), grid[v], images[v]).permute(0, 2, 3, 1)
-        rgb = levelled(images.rgb[one].cpu().float(), shift[one])
-        rows = pixel_gaussians(unproject(depth[one], K[one]), rgb, confidence[one], layer[one], K[one], cam_to_world[one], more)
+            more = move_maps(there(corrections).permute(0, 3, 1, 2), grid[v], images[v]).permute(0, 2, 3, 1)
+        rgb, lens = levelled(there(images.rgb).float(), there(shift)), there(K)
+        rows = pixel_gaussians(unproject(there(depth), lens), rgb, there(confidence), there(layer), lens, there(cam_to_world), more)
         for whole, part in zip(out, rows, strict=True):
             whole[start:end] = part
     return Gaussians(means=out[0], quats=out[1], scales=out[2], opacities=out[3], sh=out[4])

@@ -11,6 +11,7 @@ from torch import Tensor
 from recon.cameras.depth_scale import track_ratios
 from recon.cameras.sight import Sight
 from recon.cameras.solve import Placed
+from recon.cores import in_threads
 
 if TYPE_CHECKING:
     from recon.cameras.bundle import Bundle
@@ -18,19 +19,24 @@ if TYPE_CHECKING:
 
 OBSERVATIONS = 600  # tracks a view that enter the smooth correction
 REACH, LOG_DEPTH_REACH = 0.08, 0.15  # width of the kernel: share of the long side, and log depth
+ROWS_AT_ONCE = {"cuda": 16}  # of the map; elsewhere one, whose kernel stays in a processor's cache
 PRIOR = 1.5  # observations that "no correction" is worth
 
 
-def aligned_log_depth(sight: Sight, fine: Images, placed: Placed, bundle: Bundle | None, seed: int) -> Tensor:  # [V, h, w]
-    """The network's log depth on its own grid, in the world's scale and bent to the tracks where there are any."""
+def aligned_log_depth(
+    sight: Sight, fine: Images, placed: Placed, bundle: Bundle | None, seed: int, *, device: torch.device | str = "cpu"
+) -> Tensor:  # [V, h, w]
+    """The network's log depth on its own grid, in the world's scale and bent to the tracks where there are any; `device` works that out."""
     log_depth = sight.log_depth + torch.as_tensor(placed.log_scales, dtype=torch.float32)[:, None, None]
     if bundle is None:
         return log_depth
-    corrected = []
-    for v in range(len(log_depth)):
+
+    def correction(v: int) -> Tensor:
         xy, ratio, at = track_ratios(sight, fine, bundle, placed.cam_to_world, v)
-        corrected.append(smooth_correction(sight.log_depth[v], xy, ratio - placed.log_scales[v], at, seed))
-    return log_depth + torch.stack(corrected)
+        return smooth_correction(sight.log_depth[v].to(device), xy, ratio - placed.log_scales[v], at, seed).cpu()
+
+    views = range(len(log_depth))
+    return log_depth + torch.stack(in_threads(correction, views) if torch.device(device).type == "cpu" else [correction(v) for v in views])
 
 
 def smooth_correction(log_depth: Tensor, xy: np.ndarray, ratio: np.ndarray, log_at: np.ndarray, seed: int) -> Tensor:
@@ -52,8 +58,9 @@ def smooth_correction(log_depth: Tensor, xy: np.ndarray, ratio: np.ndarray, log_
     near_x = torch.exp(-0.5 * (x[:, None] - centre[:, 0]) ** 2)  # [w, n]: the kernel in place is a product
     near_y = torch.exp(-0.5 * (y[:, None] - centre[:, 1]) ** 2)  # [h, n]
     rows = []
-    for r in range(height):
-        level_here = torch.exp(-0.5 * (log_depth[r, :, None] / LOG_DEPTH_REACH - level) ** 2)
-        weight = near_x * near_y[r] * level_here
-        rows.append((weight @ value) / (weight.sum(1) + PRIOR))
-    return torch.stack(rows)
+    step = ROWS_AT_ONCE.get(log_depth.device.type, 1)
+    for r in range(0, height, step):
+        level_here = torch.exp(-0.5 * (log_depth[r : r + step, :, None] / LOG_DEPTH_REACH - level) ** 2)
+        weight = near_x * near_y[r : r + step, None] * level_here  # [step, w, n]
+        rows.append((weight @ value) / (weight.sum(-1) + PRIOR))
+    return torch.cat(rows)

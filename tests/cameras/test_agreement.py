@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from recon.cameras.agreement import compare, other_observation
@@ -48,3 +49,15 @@ def test_partners_are_other_views_of_the_same_point() -> None:
     bundle, *_ = scene(points=7)
     partner = other_observation(bundle)
     assert (bundle.point[partner] == bundle.point).all() and (bundle.view[partner] != bundle.view).all()
+
+
+def test_views_side_by_side_give_what_they_give_alone() -> None:
+    bundle, K, T, depth = scene()
+    rng = np.random.default_rng(1)
+    off = depth * rng.uniform(0.9, 1.1, len(depth))
+    before, answers = torch.get_num_threads(), []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        answers.append(compare(bundle, K, T, off))
+    torch.set_num_threads(before)
+    assert answers[0] == answers[1] and answers[0][0]["pnp_rotation_degrees"] > 0

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from recon.cameras import cores
+from recon import cores
 from recon.cameras.tracks import Observations, held, triangulate
 
 

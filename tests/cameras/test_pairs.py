@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from recon.cameras.pairs import Solver, TwoViews
@@ -145,6 +146,18 @@ def test_a_batch_is_solved_as_its_pairs_alone_and_again_the_same():
             assert np.allclose(p.R, q.R, atol=1e-4) and np.allclose(p.t, q.t, atol=1e-3) and abs(p.support - q.support) <= 2
     for p, q in zip(together, Solver().solve(pairs), strict=True):
         assert p is None or ((p.R == q.R).all() and p.focal_a == q.focal_a)  # type: ignore[union-attr]
+
+
+def test_more_cores_give_the_same_answers():
+    pairs, before, answers = [pair(scene(seed, count=count)[0]) for seed, count in ((0, 600), (1, 90), (3, 300))], torch.get_num_threads(), []
+    for threads in (1, 4):
+        torch.set_num_threads(threads)
+        answers.append(Solver().solve(pairs))
+    torch.set_num_threads(before)
+    for p, q in zip(*answers, strict=True):
+        assert np.allclose(p.R, q.R, atol=1e-9) and (p.inliers == q.inliers).all() and len(p.inliers) == len(q.inliers)
+        for name in ("cost", "confidence", "parallax_px", "focal_sigma"):
+            assert getattr(p, name) == pytest.approx(getattr(q, name), rel=1e-6)
 
 
 def test_one_known_lens_is_kept():
