@@ -62,7 +62,7 @@ def render_cpu(gaussians: Gaussians | Packed, cameras: Cameras, options: RenderO
             order = lists.sort_by_depth(depth_key, packed.ranks, threads)
         listed, starts = _tile_lists(lists, shape, order, boxes, not surfels, columns, rows, threads)
         draw = blend.blend_surfels if surfels else blend.blend_gaussians
-        draw(shape, values, listed, starts, columns, np.uint64(8), background[c], pictures[c])
+        draw(shape, values, listed, starts, columns, np.uint64(8 if surfels else project.TILE), background[c], pictures[c])
     return _rendering(torch.from_numpy(pictures), options)
 
 

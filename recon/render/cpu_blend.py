@@ -1,6 +1,6 @@
-"""Compiled loops that blend the splats of each tile, front to back, 8 pixels of a row at a time; for `render_cpu`. Imports numba.
+"""Compiled loops that blend the splats of each tile, front to back, a row's pixels at a time; for `render_cpu`. Imports numba.
 
-A tile's state is one float array of planes of 256 pixels: light (transmittance), alive (1 until the pixel ends), sums, and this splat's weight.
+A tile's state is one float array of planes of 256 pixels: light (transmittance; made negative when the pixel ends), sums, and this splat's weight.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from recon.render.cpu_project import FAST, LOG2_MIN_ALPHA, REACH_MARGIN, TILE, R
 from recon.render.options import MAX_ALPHA, MIN_TRANSMITTANCE, SURFEL_FILTER
 
 U = np.uint64  # an index that numba need not look at for a sign
-LIGHT, ALIVE, WEIGHT, BEFORE, RED, GREEN, BLUE, DEPTH, MEDIAN, NORMAL_X, NORMAL_Y, NORMAL_Z = (U(p * TILE * TILE) for p in range(12))
-PLANES, PLANES_EXTRAS = 8, 12
+LIGHT, RED, GREEN, BLUE, DEPTH, WEIGHT, BEFORE, MEDIAN, NORMAL_X, NORMAL_Y, NORMAL_Z = (U(p * TILE * TILE) for p in range(11))
+PLANES, PLANES_EXTRAS = 7, 11
 CHECK_EVERY = 32  # splats between looks whether the whole tile has ended
 # 2^y on [-1, 0] by least squares on Chebyshev nodes, relative error below 1e-7; 2^x = (2^(x/8))^8 for x in -8..0
 POWER = tuple(float(c) for c in np.polynomial.Chebyshev.interpolate(lambda y: 2.0**y, 6, domain=[-1, 0]).convert(kind=np.polynomial.Polynomial).coef)
@@ -26,7 +26,7 @@ ONE, NONE, HALF, LOWEST = np.float32(1), np.float32(0), np.float32(0.5), np.floa
 
 @njit(fastmath=FAST)
 def _cover(state: np.ndarray, at: Whole, pixels: Whole, red: Real, green: Real, blue: Real, z: Real) -> None:
-    """`pixels` (8) pixels of a row take a splat of 2^(what WEIGHT holds).
+    """`pixels` (8 or 16) pixels of a row take a splat of 2^(what WEIGHT holds).
 
     Written so that it becomes vector code: no branch, constant distances between planes, and a number of pixels that is known only when it runs
     (the compiler would unroll a constant one first, and then finds no loop).
@@ -42,16 +42,47 @@ def _cover(state: np.ndarray, at: Whole, pixels: Whole, red: Real, green: Real, 
         share = min(share, CAP) if power >= MIN_POWER else NONE
         light = state[LIGHT + here]
         after = light * (ONE - share)
-        alive = state[ALIVE + here] if after > LAST else NONE
-        weight = share * light * alive
-        state[ALIVE + here] = alive
+        weight = share * light if after > LAST else NONE
         state[BEFORE + here] = light
         state[WEIGHT + here] = weight
-        state[LIGHT + here] = after if alive > NONE else light
+        state[LIGHT + here] = after if after > LAST else -abs(light)
         state[RED + here] += weight * red
         state[GREEN + here] += weight * green
         state[BLUE + here] += weight * blue
         state[DEPTH + here] += weight * z
+
+
+@njit(fastmath=FAST)
+def _cover_rows(
+    state: np.ndarray, top: int, bottom: int, pixels: Whole, form: tuple[Real, ...], dx: Real, dy: Real, red: Real, green: Real, blue: Real, z: Real
+) -> None:
+    """Rows [top, bottom] of a tile take a Gaussian of form (la, lb, lc, log2 opacity), whose centre is dx, dy before the first pixel's.
+
+    `_row_powers` and `_cover` in one loop, for the time of all is spent here: what is the same for all pixels stays in registers.
+    """
+    la, lb, lc, lo = form
+    for row in range(top, bottom + 1):
+        v = lc * (dy + np.float32(np.int32(row)))
+        begin, most = la * dx + lb * (dy + np.float32(np.int32(row))), lo - v * v
+        at = U(row * TILE)
+        for k in range(pixels):
+            here = at + k
+            u = begin + la * np.float32(np.int32(k))
+            power = most - u * u
+            y = max(power, LOWEST) * EIGHTH
+            share = P0 + y * (P1 + y * (P2 + y * (P3 + y * (P4 + y * (P5 + y * P6)))))
+            share *= share
+            share *= share
+            share *= share
+            share = min(share, CAP) if power >= MIN_POWER else NONE
+            light = state[LIGHT + here]
+            after = light * (ONE - share)
+            weight = share * light if after > LAST else NONE
+            state[LIGHT + here] = after if after > LAST else -abs(light)
+            state[RED + here] += weight * red
+            state[GREEN + here] += weight * green
+            state[BLUE + here] += weight * blue
+            state[DEPTH + here] += weight * z
 
 
 @njit(fastmath=FAST)
@@ -63,10 +94,10 @@ def _row_powers(state: np.ndarray, at: Whole, pixels: Whole, begin: Real, step: 
 
 
 @njit(fastmath=FAST)
-def _add_extras(state: np.ndarray, at: Whole, values: np.ndarray, i: int) -> None:
-    """The normals' sums of 8 pixels, and the median depth of those whose light has just fallen to a half."""
+def _add_extras(state: np.ndarray, at: Whole, pixels: Whole, values: np.ndarray, i: int) -> None:
+    """The normals' sums of pixels, and the median depth of those whose light has just fallen to a half."""
     z, nx, ny, nz = values[i, 3], values[i, 4], values[i, 5], values[i, 6]
-    for k in range(U(8)):
+    for k in range(pixels):
         weight = state[WEIGHT + at + k]
         state[NORMAL_X + at + k] += weight * nx
         state[NORMAL_Y + at + k] += weight * ny
@@ -80,17 +111,15 @@ def _begin(state: np.ndarray, x: int, y: int, width: int, height: int) -> None:
     state[:] = 0
     for r in range(TILE):
         for k in range(TILE):
-            state[LIGHT + U(r * TILE + k)] = 1
-            if x + k < width and y + r < height:
-                state[ALIVE + U(r * TILE + k)] = 1
+            state[LIGHT + U(r * TILE + k)] = 1 if x + k < width and y + r < height else -1
 
 
 @njit
 def _ended(state: np.ndarray) -> bool:
-    alive = NONE
+    most = NONE
     for at in range(U(TILE * TILE)):
-        alive += state[ALIVE + at]
-    return alive == NONE
+        most = max(most, state[LIGHT + at])
+    return most == NONE
 
 
 @njit
@@ -99,7 +128,7 @@ def _finish(state: np.ndarray, x: int, y: int, background: np.ndarray, picture: 
     for r in range(min(TILE, height - y)):
         for k in range(min(TILE, width - x)):
             at, pixel = U(r * TILE + k), picture[y + r, x + k]
-            light = state[LIGHT + at]
+            light = abs(state[LIGHT + at])
             pixel[0] = state[RED + at] + light * background[0]
             pixel[1] = state[GREEN + at] + light * background[1]
             pixel[2] = state[BLUE + at] + light * background[2]
@@ -135,25 +164,18 @@ def blend_gaussians(
             x, y, la, lb, lc, lo = shape[i, 0], shape[i, 1], shape[i, 2], shape[i, 3], shape[i, 4], shape[i, 5]
             red, green, blue, z = values[i, 0], values[i, 1], values[i, 2], values[i, 3]
             reach = lo - np.float32(LOG2_MIN_ALPHA - REACH_MARGIN)
-            half, inverse = math.sqrt(reach) / lc, ONE / la
+            half = math.sqrt(reach) / lc
             top, bottom = max(math.ceil(y - half - HALF), y0), min(math.floor(y + half - HALF), y0 + TILE - 1)
-            for row in range(int(top), int(bottom) + 1):
-                dy = np.float32(row) + HALF - y
-                v = lc * dy
-                rest = reach - v * v
-                if rest <= NONE:
-                    continue
-                middle, side = x - lb * dy * inverse - np.float32(x0), math.sqrt(rest) * inverse
-                u0, power0 = la * (np.float32(x0) + HALF - x) + lb * dy, lo - v * v
-                for part in range(2):  # 8 pixels each, where the ellipse reaches them
-                    if middle + side < np.float32(8 * part) + HALF or middle - side > np.float32(8 * part) + np.float32(7.5):
-                        continue
-                    at = U((row - y0) * TILE + 8 * part)
-                    begin = u0 + la * np.float32(8 * part)
-                    _row_powers(state, at, pixels, begin, la, power0)
-                    _cover(state, at, pixels, red, green, blue, z)
-                    if extras:
-                        _add_extras(state, at, values, i)
+            first, last = int(top) - y0, int(bottom) - y0
+            dx, dy = np.float32(x0) + HALF - x, np.float32(y0) + HALF - y
+            if not extras:
+                _cover_rows(state, first, last, pixels, (la, lb, lc, lo), dx, dy, red, green, blue, z)
+                continue
+            for row in range(first, last + 1):
+                at, v = U(row * TILE), lc * (dy + np.float32(row))
+                _row_powers(state, at, pixels, la * dx + lb * (dy + np.float32(row)), la, lo - v * v)
+                _cover(state, at, pixels, red, green, blue, z)
+                _add_extras(state, at, pixels, values, i)
         _finish(state, x0, y0, background, picture)
 
 
@@ -203,5 +225,5 @@ def blend_surfels(
                     state[WEIGHT + at + k] = lo + scale * square
                 _cover(state, at, pixels, red, green, blue, z)
                 if extras:
-                    _add_extras(state, at, values, i)
+                    _add_extras(state, at, pixels, values, i)
         _finish(state, x0, y0, background, picture)

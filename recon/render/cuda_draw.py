@@ -24,6 +24,7 @@ DEPTH_PASSES = KEY_BITS // 8
 PAIRS, DEPTHS, DEPTHS_AGAIN = range(3)  # what is sorted
 SORT_ITEMS = 16  # of a thread
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
+COUNTED_KEYS = 8  # of a thread of digit_counts at least: fewer blocks have fewer sums to add (variants in tests/bench/results/render_h100.json)
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits
 LEAST_ROOM = 2**16
 SPLATS_AT_ONCE = 2**23  # of a group of cameras that is drawn together: bounds the memory
@@ -167,7 +168,7 @@ def _sort(launch: Launch, b: Buffers, count: int, status: Tensor, *, of_depths: 
     bits, passes = (8, DEPTH_PASSES) if of_depths else (b.tile_bits, b.tile_passes)
     counts, progress = (b.depth_counts, b.depth_progress) if of_depths else (b.tile_counts, b.tile_progress)
     sorting = DEPTHS if of_depths else PAIRS
-    launch("digit_counts", min(-(-count // BLOCK), GRID_STRIDE_BLOCKS), (b.keys[0], count, sorting, status, bits, passes, counts))
+    launch("digit_counts", min(-(-count // (BLOCK * COUNTED_KEYS)), GRID_STRIDE_BLOCKS), (b.keys[0], count, sorting, status, bits, passes, counts))
     for p in range(passes):
         source, last = p % 2, of_depths and p == passes - 1
         values = None if of_depths and p == 0 else b.values[source]
