@@ -116,12 +116,10 @@ def shared(one: Features, other: Features) -> int:
     """Matches of two photos that fit one epipolar geometry."""
     import cv2
     import numpy as np
-    import torch
 
     from recon.cameras.sift import match_features
 
-    a, b = ((xy, torch.from_numpy(descriptors)) for xy, descriptors in (one, other))
-    found = match_features(a, b, ratio=RATIO)
+    found = match_features(one, other, ratio=RATIO)
     if len(found.xa) < 8:
         return 0
     cv2.setRNGSeed(0)

@@ -71,15 +71,17 @@ def _unlike(xa: np.ndarray, xb: np.ndarray) -> np.ndarray:  # [n, 2] twice
     return order[new]
 
 
-def match_features(a: tuple[np.ndarray, torch.Tensor], b: tuple[np.ndarray, torch.Tensor], *, ratio: float = 0.85) -> Matches:
+def match_features(
+    a: tuple[np.ndarray, np.ndarray | torch.Tensor], b: tuple[np.ndarray, np.ndarray | torch.Tensor], *, ratio: float = 0.85
+) -> Matches:
     """Mutual nearest neighbours that pass Lowe's ratio test; confidence is one minus the ratio of distances, stretched to 0..1.
 
-    a, b: key points [n, 2] and their descriptors [n, 128], on the device that compares them.
+    a, b: key points [n, 2] and their descriptors [n, 128]; those of tensors are compared on their device.
     """
     (xa, da), (xb, db) = a, b
     if len(xa) < 2 or len(xb) < 2:
         return Matches(xa=np.zeros((0, 2)), xb=np.zeros((0, 2)), confidence=np.zeros(0), source="sift")
-    best, second, forward, backward = _nearest(da, db)
+    best, second, forward, backward = _nearest(torch.as_tensor(da), torch.as_tensor(db))
     rows = (best == backward[forward]).nonzero()[:, 0]  # mutual: the largest of its column too
     columns = forward[rows]
     distance = lambda s: (2 - 2 * s).clamp(min=1e-12).sqrt()
@@ -92,5 +94,4 @@ def match_features(a: tuple[np.ndarray, torch.Tensor], b: tuple[np.ndarray, torc
 
 def sift_matches(image_a: np.ndarray, image_b: np.ndarray, *, max_features: int = MOST_FEATURES) -> Matches:
     """Sub-pixel matches of two uint8 RGB images, in pixels of the images given."""
-    (xa, da), (xb, db) = (sift_features(image, max_features=max_features) for image in (image_a, image_b))
-    return match_features((xa, torch.from_numpy(da)), (xb, torch.from_numpy(db)))
+    return match_features(sift_features(image_a, max_features=max_features), sift_features(image_b, max_features=max_features))

@@ -24,6 +24,20 @@ EIGHTH, MIN_POWER, CAP, LAST = np.float32(1 / 8), np.float32(LOG2_MIN_ALPHA), np
 ONE, NONE, HALF, LOWEST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(-8)
 
 
+@njit(inline="always", fastmath=FAST)
+def _taken(power: Real, light: Real) -> tuple[Real, Real]:
+    """How much of a pixel's light a splat of 2^power takes, and the light behind it: made negative where the pixel ends."""
+    y = max(power, LOWEST) * EIGHTH
+    share = P0 + y * (P1 + y * (P2 + y * (P3 + y * (P4 + y * (P5 + y * P6)))))
+    share *= share
+    share *= share
+    share *= share
+    share = min(share, CAP) if power >= MIN_POWER else NONE
+    after = light * (ONE - share)
+    weight = share * light if after > LAST else NONE
+    return weight, after if after > LAST else -abs(light)
+
+
 @njit(fastmath=FAST)
 def _cover(state: np.ndarray, at: Whole, pixels: Whole, red: Real, green: Real, blue: Real, z: Real) -> None:
     """`pixels` (8 or 16) pixels of a row take a splat of 2^(what WEIGHT holds).
@@ -34,18 +48,11 @@ def _cover(state: np.ndarray, at: Whole, pixels: Whole, red: Real, green: Real, 
     for k in range(pixels):
         here = at + k
         power = state[WEIGHT + here]
-        y = max(power, LOWEST) * EIGHTH
-        share = P0 + y * (P1 + y * (P2 + y * (P3 + y * (P4 + y * (P5 + y * P6)))))
-        share *= share
-        share *= share
-        share *= share
-        share = min(share, CAP) if power >= MIN_POWER else NONE
         light = state[LIGHT + here]
-        after = light * (ONE - share)
-        weight = share * light if after > LAST else NONE
+        weight, after = _taken(power, light)
         state[BEFORE + here] = light
         state[WEIGHT + here] = weight
-        state[LIGHT + here] = after if after > LAST else -abs(light)
+        state[LIGHT + here] = after
         state[RED + here] += weight * red
         state[GREEN + here] += weight * green
         state[BLUE + here] += weight * blue
@@ -69,16 +76,9 @@ def _cover_rows(
             here = at + k
             u = begin + la * np.float32(np.int32(k))
             power = most - u * u
-            y = max(power, LOWEST) * EIGHTH
-            share = P0 + y * (P1 + y * (P2 + y * (P3 + y * (P4 + y * (P5 + y * P6)))))
-            share *= share
-            share *= share
-            share *= share
-            share = min(share, CAP) if power >= MIN_POWER else NONE
             light = state[LIGHT + here]
-            after = light * (ONE - share)
-            weight = share * light if after > LAST else NONE
-            state[LIGHT + here] = after if after > LAST else -abs(light)
+            weight, after = _taken(power, light)
+            state[LIGHT + here] = after
             state[RED + here] += weight * red
             state[GREEN + here] += weight * green
             state[BLUE + here] += weight * blue

@@ -56,8 +56,8 @@ def closed(mask: Tensor) -> Tensor:  # [..., h, w] bool -> [..., 1, h, w] 0 or 1
 def coarseness(depth: Tensor, K: Tensor) -> Tensor:  # [..., h, w], [..., 3, 3] -> [..., h, w]
     """How long a pixel is on its surface, in the world's unit: its footprint, drawn out where the surface is seen at a slant."""
     points = unproject(depth, K)
-    step = lambda dim: torch.cat([points.diff(dim=dim), points.diff(dim=dim).narrow(dim, -1, 1)], dim)
-    normal = torch.linalg.cross(step(-2), step(-3))
+    along, down = points.diff(dim=-2), points.diff(dim=-3)
+    normal = torch.linalg.cross(torch.cat([along, along[..., -1:, :]], -2), torch.cat([down, down[..., -1:, :, :]], -3))
     cosine = (normal * points).sum(-1).abs() / (normal.norm(dim=-1) * points.norm(dim=-1)).clamp(min=1e-12)
     return footprints(depth, K) / cosine.clamp(min=GRAZING)
 
@@ -68,7 +68,7 @@ def one_layer(depth: Tensor, mask: Tensor, K: Tensor, cam_to_world: Tensor, part
     Views are taken in the given order (see finest_first), so that large parts of the surface come from one. A pixel goes where it agrees with a kept
     pixel of an earlier view that is not much coarser; where one is much coarser, it goes instead, as on a wall that an earlier view sees at a slant.
     """
-    size = coarseness(depth, K)
+    size = torch.stack([coarseness(*view) for view in zip(depth, K, strict=True)])  # of hundreds at once the rays alone would take gigabytes
     kept = mask.clone()
 
     def outdone(a: int, b: int, points: Tensor, coarser: float) -> Tensor:  # [..., h, w] bool

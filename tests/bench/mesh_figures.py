@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from recon.meshes.faces import face_areas, face_crosses
-from recon.meshes.with_open3d import load_open3d
 from recon.scene import Mesh
+
+sys.path.append(str(Path(__file__).parent.parent / "meshes"))
+
+from known_shapes import distances  # pyright: ignore[reportMissingImports]
 
 Row = dict[str, float]
 SAMPLES = 100_000
@@ -23,15 +29,6 @@ def surface_samples(mesh: Mesh, count: int, seed: int = 0) -> tuple[np.ndarray, 
     a, b, c = (mesh.vertices.double().numpy()[mesh.faces[:, i].numpy()[face]] for i in range(3))
     normals = torch.nn.functional.normalize(face_crosses(mesh).double(), dim=1).numpy()[face]
     return a + u * (b - a) + v * (c - a), normals
-
-
-def distances(points: np.ndarray, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:  # [n, 3] -> [n], [n, 3]
-    """Distance of points to a mesh, and the normal of the nearest face."""
-    o3d = load_open3d()
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(o3d.core.Tensor(mesh.vertices.float().numpy()), o3d.core.Tensor(mesh.faces.numpy().astype(np.uint32)))
-    found = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
-    return np.linalg.norm(found["points"].numpy() - points, axis=1), found["primitive_normals"].numpy()
 
 
 def compare(mesh: Mesh, truth: Mesh) -> Row:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from recon.geometry import pixel_grid, transform
+from recon.meshes.with_open3d import load_open3d
 from recon.render.camera_paths import look_at
 from recon.scene import Cameras, Images, Mesh, Pointmaps, Scene
 
@@ -73,3 +74,12 @@ def icosphere(radius: float = 1.0) -> Mesh:
 
     ball = trimesh.creation.icosphere(subdivisions=4, radius=radius)
     return Mesh(vertices=np.asarray(ball.vertices), faces=np.asarray(ball.faces))  # type: ignore[arg-type]
+
+
+def distances(points: np.ndarray, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:  # [n, 3] -> [n], [n, 3]
+    """Distance of points to a mesh, and the normal of the nearest face."""
+    o3d = load_open3d()
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(mesh.vertices.float().numpy()), o3d.core.Tensor(mesh.faces.numpy().astype(np.uint32)))
+    found = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
+    return np.linalg.norm(found["points"].numpy() - points, axis=1), found["primitive_normals"].numpy()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from known_shapes import icosphere, room_scene, sphere_scene  # pyright: ignore[reportMissingImports]
+from known_shapes import distances, icosphere, room_scene, sphere_scene  # pyright: ignore[reportMissingImports]
 from texture_scenes import around as views_around  # pyright: ignore[reportMissingImports]
 from texture_scenes import inside as views_inside
 from texture_scenes import photographed, psnr
@@ -24,7 +23,6 @@ from recon.meshes.fusion import surface
 from recon.meshes.resolution import choose_resolution
 from recon.meshes.texture import draw_mesh
 from recon.meshes.topology import boundary_edges, boundary_loops, components
-from recon.meshes.with_open3d import load_open3d
 from recon.scene import Cameras, Gaussians, Images, Mesh, Scene, Tracks
 
 pytestmark = pytest.mark.usefixtures("open3d")
@@ -49,15 +47,6 @@ def outward(mesh: Mesh) -> torch.Tensor:  # [F]
     """Cosine of each face's normal to the direction from the origin."""
     middle = mesh.vertices[mesh.faces].mean(1)
     return torch.nn.functional.cosine_similarity(face_crosses(mesh), middle, dim=1)
-
-
-def distances(points: np.ndarray, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:  # [n, 3] -> [n], [n, 3]
-    """Distance of points to a mesh, and the normal of its nearest face."""
-    o3d = load_open3d()
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(o3d.core.Tensor(mesh.vertices.float().numpy()), o3d.core.Tensor(mesh.faces.numpy().astype(np.uint32)))
-    found = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)))
-    return np.linalg.norm(found["points"].numpy() - points, axis=1), found["primitive_normals"].numpy()
 
 
 @pytest.mark.parametrize("method", ["tsdf", "poisson"])
