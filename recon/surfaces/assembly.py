@@ -12,7 +12,7 @@ from recon.geometry import unproject
 from recon.photos.moves import move_K, move_maps, move_points
 from recon.scene import Cameras, Gaussians, Pointmaps, Scene, Tracks
 from recon.surfaces.depth_maps import DepthMaps
-from recon.surfaces.exposure import exposure_shifts, levelled
+from recon.surfaces.exposure import alike, exposure_shifts, local_differences
 from recon.surfaces.merging import contradicted, finest_first, fuse_depth, off_surface, one_layer
 from recon.surfaces.pixel_gaussians import pixel_gaussians
 
@@ -46,7 +46,8 @@ def assemble(
     layer = one_layer(depth, mask, K, T, partners, finest_first(depth, mask, K).tolist())
     sure = maps.confidence
     shift = exposure_shifts(images.rgb, depth, mask, K, T, partners)
-    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections, shift, device)
+    differences = local_differences(images.rgb, depth, mask, K, T, partners, shift)
+    gaussians = gaussians_of(images, grid, depth, sure, layer, K, T, corrections, shift, differences, device)
     cameras = Cameras(
         K=K, cam_to_world=torch.where(unplaced[:, None, None], torch.nan, T), width=depth.shape[2], height=depth.shape[1], placed_by=placed.placed_by,
         confidence=torch.as_tensor(placed.confidence, dtype=torch.float32),
@@ -59,11 +60,12 @@ def assemble(
 
 def gaussians_of(
     images: Images, grid: Images, depth: Tensor, confidence: Tensor, layer: Tensor, K: Tensor, cam_to_world: Tensor, corrections: Tensor | None,
-    shift: Tensor, device: torch.device | str,
+    shift: Tensor, differences: Tensor, device: torch.device | str,
 ) -> Gaussians:  # fmt: skip
     """One Gaussian for each pixel of the layer, view after view: all at once their making takes ten times the memory of the result.
 
-    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`; shift [V, 3]: see exposure.py. All of it comes
+    depth, confidence and layer [V, H, W] on the grid of `images`, corrections [V, h, w, 13] on `grid`; shift [V, 3]
+    and differences [V, 3, h, w]: see exposure.py. All of it comes
     and goes back where `depth` is; each view is worked out on `device`, where it fits.
     """
     device = device if depth[0].numel() <= ON_DEVICE else depth.device
@@ -77,7 +79,7 @@ def gaussians_of(
             more = there(corrections)
         elif corrections is not None:
             more = move_maps(there(corrections).permute(0, 3, 1, 2), grid[v], images[v]).permute(0, 2, 3, 1)
-        rgb, lens = levelled(there(images.rgb).float(), there(shift)), there(K)
+        rgb, lens = alike(there(images.rgb).float(), there(shift), there(differences)), there(K)
         rows = pixel_gaussians(unproject(there(depth), lens), rgb, there(confidence), there(layer), lens, there(cam_to_world), more)
         for whole, part in zip(out, rows, strict=True):
             whole[start:end] = part
