@@ -27,6 +27,7 @@ def work(scenes: Path, chosen: list[int]) -> None:
     import torch
     from render_scenes import filled_view  # pyright: ignore[reportMissingImports]
 
+    import recon
     from recon import io
     from recon.render import Renderer
     from recon.render.camera_paths import orbit, surroundings
@@ -43,7 +44,7 @@ def work(scenes: Path, chosen: list[int]) -> None:
             gaussians = scene.gaussians.to("cuda")
             cameras = orbit(surroundings(scene), width=1920, height=1080, frames=8)[[1]].to("cuda")
         made[case] = Renderer(gaussians, width=cameras.width, height=cameras.height), cameras
-    print("ready", flush=True)
+    print(Path(recon.__file__).resolve().parent.parent, flush=True)
     for line in sys.stdin:
         case, file = int(line.split()[0]), line.split()[1:]
         renderer, cameras = made[case]
@@ -93,8 +94,10 @@ def main() -> int:
         process.stdin.flush()
         return process.stdout.readline()
 
-    for process in running:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process, tree in zip(running, args.trees, strict=True):
+        assert process.stdout is not None
+        ready = process.stdout.readline().strip()
+        assert ready == str(tree.resolve()), (ready, tree)
     rows: list[dict[str, Any]] = []
     for case in args.cases:
         times: list[list[float]] = [[] for _ in running]
