@@ -147,9 +147,16 @@ __device__ __forceinline__ void expand_splats(
 EXPAND(expand, Ellipse)
 EXPAND(expand_surfels, Box)
 
-// First and last pair of each tile: ranges [tiles, 2], zero at the start.
-extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(const unsigned* __restrict__ keys, const Status* status, uint2* ranges) {
-    unsigned n = listed_pairs(status), step = gridDim.x * BLOCK;
+// First and last pair of each tile: ranges [tiles, 2], zero at the start. Long lists are queued in parts, if the list holds all of them.
+extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(
+    const unsigned* __restrict__ keys, const Status* status, uint2* ranges, uint2* queue, unsigned* words, int room) {
+    Parts parts{queue, words, nullptr, room};
+    unsigned n = listed_pairs(status), step = gridDim.x * BLOCK, length = part_length(status);
+    bool all = !status->cut;
+    auto ends = [&](unsigned tile, unsigned end) {
+        ranges[tile].y = end;
+        if (all) queue_parts(keys, tile, end, length, parts);
+    };
     for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += LOADS * step) {
         unsigned tile[LOADS], before[LOADS];
 #pragma unroll
@@ -163,9 +170,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(const unsigned* 
             if (j >= n) continue;
             if (before[k] != tile[k]) {
                 ranges[tile[k]].x = j;
-                if (j > 0) ranges[before[k]].y = j;
+                if (j > 0) ends(before[k], j);
             }
-            if (j + 1 == n) ranges[tile[k]].y = n;
+            if (j + 1 == n) ends(tile[k], n);
         }
     }
 }

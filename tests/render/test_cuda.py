@@ -131,6 +131,25 @@ def test_more_pairs_than_room() -> None:
     assert new is not plan and new.room > plan.room and plan.retired
 
 
+@pytest.mark.parametrize("primitive", ["gaussian", "surfel"])
+@pytest.mark.parametrize("faint", [False, True])
+def test_long_lists(primitive: Any, faint: bool) -> None:
+    """Lists that are blended in parts, with pixels that end in all of them or in none: right, and bit for bit the same each time."""
+    gaussians, camera = scenes.filled_view(60_000, 130, 50, sigma=3.0)
+    gaussians = replace(gaussians, opacities=gaussians.opacities * (0.02 if faint else 0.3)).to("cuda")
+    gaussians.opacities[::50] = 0.05 if faint else 1.0
+    options: dict[str, Any] = {"primitive": primitive, "extras": BOTH if faint else (), "background": (0.1, 0.4, 0.7)}
+    pictures = [render(gaussians, camera, **options) for _ in range(20)]
+    (plan,) = plans()._plans.values()
+    assert int(plan._buffers.part_words[0]) > 50  # parts
+    with torch.no_grad():
+        assert_equal(pictures[0], render(gaussians, camera.to("cuda"), backend="torch", **options), "long lists")
+    assert all(torch.equal(p.color, pictures[0].color) and torch.equal(p.depth, pictures[0].depth) for p in pictures)
+    if primitive == "gaussian":
+        renderer = Renderer(gaussians, width=camera.width, height=camera.height, **options)
+        assert_equal(renderer.render(camera), pictures[0], "packed")
+
+
 def test_threads_and_streams() -> None:
     gaussians, camera = scenes.filled_view(30_000, 160, 120)
     gaussians = gaussians.to("cuda")
