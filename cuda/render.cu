@@ -51,8 +51,6 @@ __device__ __forceinline__ T await(T* p) {
 
 #include "render_sort.cuh"
 
-#include "render_parts.cuh"
-
 #include "render_tiles.cuh"
 
 #include "render_blend.cuh"

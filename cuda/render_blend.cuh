@@ -1,12 +1,12 @@
 // One block a tile of 16 x 16 pixels, one warp 8 x 4 of them, one thread a pixel. A batch of the tile's splats is brought to shared memory; each warp
 // lists those that touch its pixels and blends them front to back, AT_ONCE together as far as they do not depend on each other. Splats whose pairs had
-// no room come last, each looked at by every tile. The first blocks, the helpers, blend the parts of long lists (render_parts.cuh), before all others.
+// no room come last, each looked at by every tile. The first `early` blocks take the tiles with long lists: one that begins late is still at it when
+// all others are done.
 #pragma once
 
 // measured best of 2, 4 and 8 together, with 4, 5 and 6 blocks, in the mean of seven scenes on an H100
 constexpr int AT_ONCE = 8;
 constexpr int BLEND_BLOCKS = 4;                  // that shall fit on a processor at least: bounds the registers
-constexpr int SURFEL_BLOCKS = 2;                 // so of surfels
 constexpr int STRIP = 4, STRIPS = TILE / STRIP;  // rows of a strip, and strips of a tile
 constexpr int CHECK = 32;                        // splats after which a warp looks whether all its pixels have ended
 
@@ -17,9 +17,9 @@ struct Picture {
     const unsigned* normals;
     const Call* call;
     const Status* status;
+    const unsigned* long_tiles;
     unsigned long long* told;  // the status for the host, in page-locked main memory; or none
-    Parts parts;
-    int helpers, count, first_view, width, height, columns, tiles;
+    int early, count, first_view, width, height, columns, tiles;
 };
 
 // Which of the tile's regions of 8 x 4 pixels the outline touches: bit STRIPS * column + strip.
@@ -96,149 +96,123 @@ struct Entry<Staged, false> {
     float4 color;
 };
 
-// Writes a pixel's values, with the background behind them.
-template <bool EXTRAS>
-__device__ __forceinline__ void write_pixel(const Picture& b, int view, int column, int row, const Gathered<EXTRAS>& p) {
-    const Call& c = *b.call;
-    const float* background = c.background + 3 * (b.first_view + view);
-    size_t at = ((size_t)(b.first_view + view) * b.height + row) * b.width + column;
-    float alpha = 1.f - p.light;
-    c.color[3 * at] = p.red + p.light * background[0];
-    c.color[3 * at + 1] = p.green + p.light * background[1];
-    c.color[3 * at + 2] = p.blue + p.light * background[2];
-    c.alpha[at] = alpha;
-    c.depth[at] = p.depth / fmaxf(alpha, 1e-10f);
-    if constexpr (EXTRAS) {
-        float length = fmaxf(sqrtf(p.nx * p.nx + p.ny * p.ny + p.nz * p.nz), 1e-12f);
-        c.median[at] = p.median;
-        c.normal[3 * at] = p.nx / length, c.normal[3 * at + 1] = p.ny / length, c.normal[3 * at + 2] = p.nz / length;
-    }
-}
-
 template <class Staged, bool EXTRAS>
-__device__ __forceinline__ void blend_tiles(const Picture& b) {
+__device__ __forceinline__ void blend_tile(const Picture& b) {
     using Line = Entry<Staged, EXTRAS>;
     struct Shared {
         Line splat[BLOCK + 1];                             // the last covers nothing: it fills up the warps' lists
         alignas(16) unsigned listed[WARPS][BLOCK + AT_ONCE];  // of each warp: what touches its pixels, as bytes from the first
         unsigned mask[BLOCK];
-        unsigned number, done;
     };
     SHARED(Shared, s);
-    int t = threadIdx.x, lane = t % 32, warp = t / 32;
+    if (b.told && blockIdx.x == 0 && threadIdx.x < STATUS_WORDS) b.told[threadIdx.x] = ((const unsigned long long*)b.status)[threadIdx.x];
+    bool early = blockIdx.x < (unsigned)b.early;
+    if (early && blockIdx.x >= b.long_tiles[0]) return;
+    unsigned place = early ? b.long_tiles[1 + blockIdx.x] : blockIdx.x - b.early;
+    uint2 range = b.ranges[place];
+    unsigned long long cut = b.status->cut;
+    if (b.early && !early && !cut && range.y - range.x > long_list(b.status)) return;
+    int t = threadIdx.x, lane = t % 32, warp = t / 32, view = place / b.tiles, tile = place % b.tiles;
+    int left = (tile % b.columns) * TILE, top = (tile / b.columns) * TILE;
     int column = 8 * (warp & 1) + lane % 8, row = STRIP * (warp >> 1) + lane / 8;  // within the tile
     int region = STRIPS * (warp & 1) + (warp >> 1);                                // bit of the masks
-    float x = column + 0.5f, y = row + 0.5f;
-    if (b.told && blockIdx.x == 0 && t < STATUS_WORDS) b.told[t] = ((const unsigned long long*)b.status)[t];
-    bool helps = (int)blockIdx.x < b.helpers;
-    unsigned queued = helps ? *b.parts.queued() : 0;
-    if (helps && !queued) return;
+    bool inside = left + column < b.width && top + row < b.height;
+    float x = column + 0.5f, y = row + 0.5f, light = 1.f, red = 0.f, green = 0.f, blue = 0.f, depth = 0.f;
+    float median = 0.f, nx = 0.f, ny = 0.f, nz = 0.f;
+    float least = inside ? LOG2_MIN_ALPHA : INFINITY;  // a pixel that has ended takes nothing more
     if (t == 0) s.splat[BLOCK] = Line{}, s.splat[BLOCK].shape.lo = -INFINITY;
-    do {
-        unsigned number = 0, part = 0, parts = 1, place = blockIdx.x - b.helpers;
-        if (helps) {
-            if (t == 0) s.number = atomicAdd(b.parts.taken(), 1u);
-            __syncthreads();
-            number = s.number;
-            if (number >= queued) return;
-            uint2 next = b.parts.queue[number];
-            place = next.x, part = next.y & 0xffffu, parts = next.y >> 16;
-        }
-        // the tile's list, or of that a part in whole batches, then all from the first splat whose pairs had no room
-        uint2 range = b.ranges[place];
-        unsigned long long cut = b.status->cut;
-        unsigned from_list = range.y - range.x, rank = (unsigned)~cut, batches = (from_list + BLOCK - 1) / BLOCK;
-        if (!helps && !cut && from_list > part_length(b.status)) return;  // a helper's
-        unsigned begin = batches * part / parts * BLOCK, end = min(batches * (part + 1) / parts * BLOCK, from_list);
-        unsigned total = end + (cut ? b.status->visible - rank : 0u);
-        int view = place / b.tiles, tile = place % b.tiles, left = (tile % b.columns) * TILE, top = (tile / b.columns) * TILE;
-        bool inside = left + column < b.width && top + row < b.height;
-        Gathered<EXTRAS> p;
-        float least = inside ? LOG2_MIN_ALPHA : INFINITY;  // a pixel that has ended takes nothing more
-        auto splat_at = [&](unsigned k) { return k >= total ? 0 : k < end ? b.listed[range.x + k] : b.order[rank + (k - end)]; };
-        for (bool again = false;; again = true) {
-            unsigned splat = 0, normal = 0, ahead = splat_at(begin + t);
-            uint4 record[Staged::WORDS];
-            auto fetch = [&](unsigned k) {
-                if (k >= total) return;
-                splat = ahead;
+
+    // the tile's list, then all from the first splat whose pairs had no room
+    unsigned from_list = range.y - range.x, rank = (unsigned)~cut, total = from_list + (cut ? b.status->visible - rank : 0u);
+    auto splat_at = [&](unsigned k) { return k >= total ? 0 : k < from_list ? b.listed[range.x + k] : b.order[rank + (k - from_list)]; };
+    unsigned splat = 0, normal = 0, ahead = splat_at(t);
+    uint4 record[Staged::WORDS];
+    auto fetch = [&](unsigned k) {
+        if (k >= total) return;
+        splat = ahead;
 #pragma unroll
-                for (int w = 0; w < Staged::WORDS; w++) record[w] = b.records[Staged::WORDS * (size_t)splat + w];
-                if constexpr (EXTRAS) normal = b.normals[splat];
-                ahead = splat_at(k + BLOCK);
-            };
-            fetch(begin + t);
-            for (unsigned base = begin; base < total; base += BLOCK) {
-                if (!__syncthreads_count(least < INFINITY)) break;
-                unsigned mask = 0;
-                if (base + t < total && (base + t < end || (int)(splat / b.count) == view)) {
-                    s.splat[t].color = s.splat[t].shape.set(record, (float)left, (float)top);
-                    if constexpr (EXTRAS) {
-                        float3 n = unpack_normal(normal);
-                        s.splat[t].normal = make_float4(n.x, n.y, n.z, 0.f);
-                    }
-                    mask = region_mask(outline_of<typename Staged::Outline>(record, 0), (float)left, (float)top);
-                }
-                s.mask[t] = mask;
-                fetch(base + BLOCK + t);  // the next batch travels while this one is drawn
-                __syncthreads();
-                if (!__any_sync(FULL, least < INFINITY)) continue;
-                unsigned held = min(total - base, (unsigned)BLOCK), touching = 0;
-                for (unsigned group = 0; group < held; group += 32) {
-                    bool touches = s.mask[group + lane] >> region & 1;
-                    unsigned votes = __ballot_sync(FULL, touches);
-                    if (touches) s.listed[warp][touching + __popc(votes & ((1u << lane) - 1))] = (group + lane) * (unsigned)sizeof(Line);
-                    touching += __popc(votes);
-                }
-                if (lane < AT_ONCE) s.listed[warp][touching + lane] = BLOCK * (unsigned)sizeof(Line);
-                __syncwarp();
-                for (unsigned k = 0; k < touching; k += AT_ONCE) {
-                    if (k % CHECK == 0 && !__any_sync(FULL, least < INFINITY)) break;
-                    const Line* lines[AT_ONCE];
-                    float power[AT_ONCE], share[AT_ONCE];
-                    float4 color[AT_ONCE];
-#pragma unroll
-                    for (int a = 0; a < AT_ONCE; a++) {
-                        lines[a] = (const Line*)((const char*)s.splat + s.listed[warp][k + a]);
-                        power[a] = lines[a]->shape.power(x, y), color[a] = lines[a]->color;
-                        share[a] = fminf(power_of_two(power[a]), MAX_ALPHA);
-                    }
-#pragma unroll
-                    for (int a = 0; a < AT_ONCE; a++) {
-                        float weight = power[a] >= least ? share[a] * p.light : 0.f, next = p.light - weight;
-                        if (next <= MIN_TRANSMITTANCE) least = INFINITY, weight = 0.f, next = p.light;
-                        p.red += weight * color[a].x, p.green += weight * color[a].y, p.blue += weight * color[a].z, p.depth += weight * color[a].w;
-                        if constexpr (EXTRAS) {
-                            float4 n = lines[a]->normal;
-                            p.nx += weight * n.x, p.ny += weight * n.y, p.nz += weight * n.z;
-                            if (p.light > 0.5f && next <= 0.5f) p.median = color[a].w;
-                        }
-                        p.light = next;
-                    }
-                }
+        for (int w = 0; w < Staged::WORDS; w++) record[w] = b.records[Staged::WORDS * (size_t)splat + w];
+        if constexpr (EXTRAS) normal = b.normals[splat];
+        ahead = splat_at(k + BLOCK);
+    };
+    fetch(t);
+    for (unsigned base = 0; base < total; base += BLOCK) {
+        if (!__syncthreads_count(least < INFINITY)) break;
+        unsigned mask = 0;
+        if (base + t < total && (base + t < from_list || (int)(splat / b.count) == view)) {
+            s.splat[t].color = s.splat[t].shape.set(record, (float)left, (float)top);
+            if constexpr (EXTRAS) {
+                float3 n = unpack_normal(normal);
+                s.splat[t].normal = make_float4(n.x, n.y, n.z, 0.f);
             }
-            if (again || parts == 1) break;
-            bool ended = inside && least == INFINITY;
-            if (part + 1 < parts) tell_light<EXTRAS>(b.parts, number, ended ? 0.f : p.light);
-            if (part == 0) break;
-            least = put_behind(b.parts, number - part, part, ended, p) ? LOG2_MIN_ALPHA : INFINITY;
+            mask = region_mask(outline_of<typename Staged::Outline>(record, 0), (float)left, (float)top);
         }
-        if (parts > 1 && !add_up(b.parts, number - part, part, parts, &s.done, p)) continue;
-        if (inside) write_pixel(b, view, left + column, top + row, p);
-    } while (helps);
+        s.mask[t] = mask;
+        fetch(base + BLOCK + t);  // the next batch travels while this one is drawn
+        __syncthreads();
+        if (!__any_sync(FULL, least < INFINITY)) continue;
+        unsigned held = min(total - base, (unsigned)BLOCK), touching = 0;
+        for (unsigned group = 0; group < held; group += 32) {
+            bool touches = s.mask[group + lane] >> region & 1;
+            unsigned votes = __ballot_sync(FULL, touches);
+            if (touches) s.listed[warp][touching + __popc(votes & ((1u << lane) - 1))] = (group + lane) * (unsigned)sizeof(Line);
+            touching += __popc(votes);
+        }
+        if (lane < AT_ONCE) s.listed[warp][touching + lane] = BLOCK * (unsigned)sizeof(Line);
+        __syncwarp();
+        for (unsigned k = 0; k < touching; k += AT_ONCE) {
+            if (k % CHECK == 0 && !__any_sync(FULL, least < INFINITY)) break;
+            const Line* lines[AT_ONCE];
+            float power[AT_ONCE], share[AT_ONCE];
+            float4 color[AT_ONCE];
+#pragma unroll
+            for (int a = 0; a < AT_ONCE; a++) {
+                lines[a] = (const Line*)((const char*)s.splat + s.listed[warp][k + a]);
+                power[a] = lines[a]->shape.power(x, y), color[a] = lines[a]->color;
+                share[a] = fminf(power_of_two(power[a]), MAX_ALPHA);
+            }
+#pragma unroll
+            for (int a = 0; a < AT_ONCE; a++) {
+                float weight = power[a] >= least ? share[a] * light : 0.f, next = light - weight;
+                if (next <= MIN_TRANSMITTANCE) least = INFINITY, weight = 0.f, next = light;
+                red += weight * color[a].x, green += weight * color[a].y, blue += weight * color[a].z, depth += weight * color[a].w;
+                if constexpr (EXTRAS) {
+                    float4 n = lines[a]->normal;
+                    nx += weight * n.x, ny += weight * n.y, nz += weight * n.z;
+                    if (light > 0.5f && next <= 0.5f) median = color[a].w;
+                }
+                light = next;
+            }
+        }
+    }
+    if (!inside) return;
+    const Call& c = *b.call;
+    const float* background = c.background + 3 * (b.first_view + view);
+    size_t at = ((size_t)(b.first_view + view) * b.height + top + row) * b.width + left + column;
+    float alpha = 1.f - light;
+    c.color[3 * at] = red + light * background[0];
+    c.color[3 * at + 1] = green + light * background[1];
+    c.color[3 * at + 2] = blue + light * background[2];
+    c.alpha[at] = alpha;
+    c.depth[at] = depth / fmaxf(alpha, 1e-10f);
+    if constexpr (EXTRAS) {
+        float length = fmaxf(sqrtf(nx * nx + ny * ny + nz * nz), 1e-12f);
+        c.median[at] = median;
+        c.normal[3 * at] = nx / length, c.normal[3 * at + 1] = ny / length, c.normal[3 * at + 2] = nz / length;
+    }
 }
 
 #define BLEND(NAME, STAGED, EXTRAS, BLOCKS)                                                                                             \
     extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) NAME(                                                                   \
         const uint2* __restrict__ ranges, const unsigned* __restrict__ listed, const unsigned* __restrict__ order,                      \
         const uint4* __restrict__ records, const unsigned* __restrict__ normals, const Call* __restrict__ call,                         \
-        const Status* __restrict__ status, unsigned long long* told, uint2* queue, unsigned* words, float* gathered, int room,          \
-        int helpers, int count, int first_view, int width, int height, int columns, int tiles) {                                        \
-        blend_tiles<STAGED, EXTRAS>(Picture{                                                                                            \
-            ranges, listed, order, records, normals, call, status, told, Parts{queue, words, gathered, room}, helpers, count,           \
-            first_view, width, height, columns, tiles});                                                                                \
+        const Status* __restrict__ status, const unsigned* __restrict__ long_tiles, unsigned long long* told, int early,                \
+        int count, int first_view, int width, int height, int columns, int tiles) {                                                     \
+        blend_tile<STAGED, EXTRAS>(Picture{                                                                                             \
+            ranges, listed, order, records, normals, call, status, long_tiles, told, early, count, first_view, width, height, columns,  \
+            tiles});                                                                                                                    \
     }
 BLEND(blend, StagedGaussian, false, BLEND_BLOCKS)
 BLEND(blend_extras, StagedGaussian, true, BLEND_BLOCKS)
-BLEND(blend_surfels, StagedSurfel, false, SURFEL_BLOCKS)
-BLEND(blend_surfels_extras, StagedSurfel, true, SURFEL_BLOCKS)
+BLEND(blend_surfels, StagedSurfel, false, 1)
+BLEND(blend_surfels_extras, StagedSurfel, true, 1)

@@ -19,6 +19,8 @@ constexpr float SQRT_HALF_LOG2_E = 0.8493218002880191f;
 constexpr float SURFEL_FILTER = 2.f;
 constexpr float OPACITY_STEPS = 8191.f;  // of -log2 opacity: 0 to 8 in 16 bits
 constexpr float REACH_MARGIN = 2e-3f;    // keeps the tile tests on the safe side of rounding
+constexpr unsigned LONG_LISTS = 528;     // blocks that all pairs could be shared among: four on each of the H200's processors
+constexpr unsigned LEAST_LONG = 1024;    // pairs of a tile that are long for any picture
 constexpr unsigned CULLED = 0xffffffffu;
 constexpr unsigned FULL = 0xffffffffu;
 

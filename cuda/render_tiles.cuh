@@ -147,15 +147,19 @@ __device__ __forceinline__ void expand_splats(
 EXPAND(expand, Ellipse)
 EXPAND(expand_surfels, Box)
 
-// First and last pair of each tile: ranges [tiles, 2], zero at the start. Long lists are queued in parts, if the list holds all of them.
+// Pairs of a tile from which on its list is long: more than a block's share of all. Fewer than LONG_LISTS lists are.
+__device__ __forceinline__ unsigned long_list(const Status* status) {
+    return max(LEAST_LONG, (unsigned)((status->pairs + LONG_LISTS - 1) / LONG_LISTS));
+}
+
+// First and last pair of each tile: ranges [tiles, 2], zero at the start. Tiles with long lists are listed too, if there was room for all pairs:
+// their number in long_tiles[0], zero at the start, and then they, in any order.
 extern "C" __global__ void __launch_bounds__(BLOCK) tile_ranges(
-    const unsigned* __restrict__ keys, const Status* status, uint2* ranges, uint2* queue, unsigned* words, int room) {
-    Parts parts{queue, words, nullptr, room};
-    unsigned n = listed_pairs(status), step = gridDim.x * BLOCK, length = part_length(status);
-    bool all = !status->cut;
+    const unsigned* __restrict__ keys, const Status* status, uint2* ranges, unsigned* long_tiles) {
+    unsigned n = listed_pairs(status), step = gridDim.x * BLOCK, length = status->cut ? n : long_list(status);
     auto ends = [&](unsigned tile, unsigned end) {
         ranges[tile].y = end;
-        if (all) queue_parts(keys, tile, end, length, parts);
+        if (end > length && keys[end - 1 - length] == tile) long_tiles[1 + atomicAdd(long_tiles, 1u)] = tile;
     };
     for (unsigned i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += LOADS * step) {
         unsigned tile[LOADS], before[LOADS];

@@ -141,7 +141,6 @@ inline int __syncthreads_count(int v) {
     for (auto x : all) sum += (int)x;
     return sum;
 }
-inline void __threadfence() {}
 inline void __syncwarp() { host::meet(host::warp(), host::lane(), 0); }
 inline unsigned __ballot_sync(unsigned, int v) {
     auto& all = host::meet(host::warp(), host::lane(), v != 0);

@@ -23,12 +23,11 @@ BLOCK, TILE, DIGITS, KEY_BITS = 256, 16, 256, 24  # as in cuda/render_common.cuh
 DEPTH_PASSES = KEY_BITS // 8
 PAIRS, DEPTHS, DEPTHS_AGAIN = range(3)  # what is sorted
 SORT_ITEMS = 16  # of a thread
+LONG_LISTS = 528  # as in cuda/render_common.cuh: blocks that begin with the tiles of long lists
 GRID_STRIDE_BLOCKS = 528  # four on each of the H200's 132 processors
 COUNTED_KEYS = 8  # of a thread of digit_counts at least: fewer blocks have fewer sums to add (variants in tests/bench/results/render_h100.json)
 MAX_ROOM = 2**30 - 1  # pairs, and splats of a group; the sort's counters have 30 bits
 LEAST_ROOM = 2**16
-SHARES, LEAST_PART, PLANES, PLANES_EXTRAS = 1056, 1024, 6, 10  # as in cuda/render_parts.cuh
-HELPERS = 528  # blocks at most that blend the parts of long lists
 SPLATS_AT_ONCE = 2**23  # of a group of cameras that is drawn together: bounds the memory
 RECORD_WORDS = {"gaussian": 8, "surfel": 16}
 STATUS_WORDS = 4  # int64: see Status in cuda/render_common.cuh
@@ -100,29 +99,25 @@ class Buffers:
         self.records, self.order = empty(max(splats, 1), RECORD_WORDS[task.primitive]), empty(max(splats, 1))
         self.keys, self.values = (empty(largest), empty(largest)), (empty(largest), empty(largest))
         self.normals = empty(max(splats, 1)) if task.extras else None
-        self.parts = parts_at_most(room)
-        self.queue, self.gathered = empty(self.parts, 2), empty(self.parts, PLANES_EXTRAS if task.extras else PLANES, BLOCK)
-        blocks = [sort_blocks(n) * DIGITS for n in (splats, room)]
+        parts = [sort_blocks(n) * DIGITS for n in (splats, room)]
         sizes = {
             "expand_progress": 2 * -(-splats // BLOCK), "ranges": 2 * tiles, "tickets": DEPTH_PASSES + 4 + 1,
             "depth_counts": DEPTH_PASSES * DIGITS, "tile_counts": self.tile_passes * DIGITS,
-            "depth_progress": DEPTH_PASSES * blocks[0], "tile_progress": self.tile_passes * blocks[1], "part_words": 2 + 2 * self.parts,
+            "depth_progress": DEPTH_PASSES * parts[0], "tile_progress": self.tile_passes * parts[1], "long_tiles": 1 + LONG_LISTS,
         }  # fmt: skip
         status = 2 * STATUS_WORDS * len(task.groups)
         self.all_zero = empty(status + sum(sizes.values()))
         self.status, self.zero = self.all_zero[:status].view(torch.int64).reshape(-1, STATUS_WORDS), self.all_zero[status:]
         pieces = dict(zip(sizes, self.zero.split(list(sizes.values())), strict=True))
-        self.expand_progress, self.ranges, self.tickets, self.part_words = (
-            pieces[k] for k in ("expand_progress", "ranges", "tickets", "part_words")
-        )
+        self.expand_progress, self.ranges, self.tickets, self.long_tiles = (pieces[k] for k in ("expand_progress", "ranges", "tickets", "long_tiles"))
         self.depth_counts, self.depth_progress = (pieces[k].reshape(DEPTH_PASSES, -1) for k in ("depth_counts", "depth_progress"))
         self.tile_counts, self.tile_progress = (pieces[k].reshape(self.tile_passes, -1) for k in ("tile_counts", "tile_progress"))
 
     @staticmethod
     def bytes_needed(task: Task, room: int) -> int:
         """About how much memory they take."""
-        splats, parts = task.count * task.group, parts_at_most(room) * 4 * BLOCK * (PLANES_EXTRAS if task.extras else PLANES)
-        return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * 8 + parts
+        splats = task.count * task.group
+        return splats * (4 * RECORD_WORDS[task.primitive] + 8) + max(splats, room) * 17 + task.columns * task.rows * task.group * 8
 
 
 def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor, told: Tensor | None = None, *, cleared: bool = False) -> None:
@@ -137,11 +132,12 @@ def draw(launch: Launch, task: Task, buffers: Buffers, table: Tensor, told: Tens
         status, surfels = b.status[number], "_surfels" if task.primitive == "surfel" else ""
         if task.count:
             _list_splats(launch, task, b, table, (first, views), status)
-        helpers = min(b.parts, HELPERS)
+        tiles = task.columns * task.rows
+        early = LONG_LISTS if tiles * views > LONG_LISTS else 0  # where all begin at once none begins late
         launch(
-            f"blend{surfels}{'_extras' if task.extras else ''}", helpers + task.columns * task.rows * views,
-            (b.ranges, b.values[b.tile_passes % 2], b.order, b.records, b.normals, table, status, told[number] if told is not None else None,
-             b.queue, b.part_words, b.gathered, b.parts, helpers, task.count, first, task.width, task.height, task.columns, task.columns * task.rows),
+            f"blend{surfels}{'_extras' if task.extras else ''}", early + tiles * views,
+            (b.ranges, b.values[b.tile_passes % 2], b.order, b.records, b.normals, table, status, b.long_tiles,
+             told[number] if told is not None else None, early, task.count, first, task.width, task.height, task.columns, tiles),
         )  # fmt: skip
 
 
@@ -167,7 +163,7 @@ def _list_splats(launch: Launch, task: Task, b: Buffers, table: Tensor, cameras:
         (b.records, b.order, task.count, task.columns, task.rows, b.room, b.keys[0], b.values[0], b.expand_progress, b.tickets[-1:], status),
     )  # fmt: skip
     _sort(launch, b, b.room, status, of_depths=False)
-    launch("tile_ranges", min(-(-b.room // BLOCK), GRID_STRIDE_BLOCKS), (b.keys[b.tile_passes % 2], status, b.ranges, b.queue, b.part_words, b.parts))
+    launch("tile_ranges", min(-(-b.room // BLOCK), GRID_STRIDE_BLOCKS), (b.keys[b.tile_passes % 2], status, b.ranges, b.long_tiles))
 
 
 def _sort(launch: Launch, b: Buffers, count: int, status: Tensor, *, of_depths: bool) -> None:
@@ -186,11 +182,6 @@ def _sort(launch: Launch, b: Buffers, count: int, status: Tensor, *, of_depths: 
             (b.keys[source], values, keys_out, values_out, count, sorting, status, p * bits, bits, counts[p], progress[p], ticket),
         )  # fmt: skip
         sorting = DEPTHS_AGAIN if of_depths else PAIRS
-
-
-def parts_at_most(room: int) -> int:
-    """Parts of long lists that there can be (cuda/render_parts.cuh says why)."""
-    return max(1, 2 * min(SHARES, room // LEAST_PART + 1))
 
 
 def sort_blocks(count: int) -> int:

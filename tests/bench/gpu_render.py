@@ -146,7 +146,7 @@ def smoke(args: argparse.Namespace) -> None:
     far = Cameras(K=cameras.K * torch.tensor([0.05, 0.05, 1.0])[:, None], cam_to_world=cameras.cam_to_world, width=320, height=240)
     for view in (far, far, far, cameras):  # the last has many times the pairs that there is room for
         picture = render(gaussians, view, backend="cuda")
-    gaussians, cameras = filled_view(30_000, 70, 40, sigma=3.0)  # long lists, blended in parts
+    gaussians, cameras = filled_view(30_000, 70, 40, sigma=3.0)  # long lists, taken first
     gaussians.opacities[1::2] *= 0.1
     for primitive in ("gaussian", "surfel"):
         for _ in range(3):
