@@ -11,6 +11,7 @@ SH_DC = 0.28209479177387814
 FOOTPRINT = 0.7  # standard deviation in pixels: neighbours overlap without blurring
 FLATNESS = 0.15  # thickness over footprint
 STEEPEST = 4.0  # a disc is stretched along the slope by at most this
+DENSER = 2  # times that each Gaussian counts: the head leaves rims thin, since it has learnt that fog before nothing is dear
 FARTHEST, LARGEST = 2.0, 1.5  # corrections reach at most so many footprints, and so much in log scale
 
 
@@ -76,4 +77,4 @@ def pixel_gaussians(
         opacities = torch.sigmoid(torch.logit(opacities) + logit[:, 0])
         color = color + tint
     means = torch.einsum("nij,nj->ni", R, points) + t
-    return means, matrices_to_quats(R @ axes), scales, opacities, ((color - 0.5) / SH_DC)[:, None]
+    return means, matrices_to_quats(R @ axes), scales, 1 - (1 - opacities) ** DENSER, ((color - 0.5) / SH_DC)[:, None]
