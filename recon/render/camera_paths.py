@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,7 +63,7 @@ def _placed(cameras: Cameras) -> Cameras:
 
 
 def _quantile(values: Tensor, weight: Tensor, share: float) -> Tensor:
-    order = torch.argsort(values)
+    order = torch.from_numpy(np.argsort(values.numpy()))  # several times as fast as torch's
     total = weight[order].cumsum(0)
     return values[order[int(torch.searchsorted(total, share * total[-1]).clamp(max=len(values) - 1))]]
 

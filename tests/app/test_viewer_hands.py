@@ -30,7 +30,7 @@ def test_sliders_change_the_picture_without_a_request(view):
     left, right = np.split(np.abs(half - whole).max(-1) > 12, 2, axis=1)
     assert left.mean() > 0.3 and right.mean() < 0.1  # the left of the scene is the least sure
     slide(view, "Hide the least sure", 0)
-    slide(view, "Opacity", 0.3)
+    slide(view, "Opacity", 0.2)
     background, faint = whole[2, 2], picture(view)
     seen = shown(whole)
     assert np.abs(faint - background)[seen].mean() < 0.8 * np.abs(whole - background)[seen].mean()
