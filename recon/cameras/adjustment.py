@@ -141,10 +141,16 @@ class System:
             size = self._summed(torch.from_numpy(self.U).diagonal(dim1=1, dim2=2).reshape(-1))
             rhs = self._summed(torch.from_numpy(self.rhs).reshape(-1))
             with all_threads() if self.f.count > LARGE else nullcontext():
-                x = torch.linalg.solve(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
+                x = solved(H + torch.diag(damping * (size + 1e-9) + 1e-12 * size.max()), rhs)
         dc, dp = torch.cat([x, x.new_zeros(1)])[self.f.column].unflatten(0, (-1, 7)), np.empty((points, 3))
         self._each(moved_rows, points, self.start, self.view, self.W, self.inverse, self.h, dc.numpy(), dp)
         return dc, torch.from_numpy(dp)
+
+
+def solved(A: Tensor, b: Tensor) -> Tensor:  # [n, n] symmetric, [n] -> [n]
+    """x of A x = b, by Cholesky's factors, half the work of others; where rounding has left A indefinite, by those."""
+    L, failed = torch.linalg.cholesky_ex(A)
+    return torch.linalg.solve(A, b) if failed else torch.cholesky_solve(b[:, None], L)[:, 0]
 
 
 def adjust(

@@ -13,7 +13,7 @@ from recon.cameras.pose import Matches
 from recon.cores import on_all_cores
 
 MATCH_LIMIT = 1500  # matches a pair
-ALL_MATCHES = 400_000  # of all pairs together
+ALL_MATCHES = 400_000  # of all pairs together, shared evenly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +50,28 @@ class Observations:
 def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float = 1.0) -> Observations:
     """Union-find over the matches of all pairs, the surest first; a union that would give a point two places in one view is refused.
 
-    End points of one view that fall in one cell of `merge_px` are one feature, at their mean. The surest matches of each pair are used.
+    End points of one view that fall in one cell of `merge_px` are one feature, at their mean. The surest MATCH_LIMIT matches of each pair are
+    used; where all would be more than ALL_MATCHES, those of features that many pairs met.
     """
     from recon.cameras.joining import joined
 
-    limit = min(MATCH_LIMIT, ALL_MATCHES // max(len(matches), 1))
     ends_view, ends_xy, confidence = [], [], []
     for (i, j), m in matches.items():
-        m = m.best(limit)
+        m = m.best(MATCH_LIMIT)
         ends_view.append(np.repeat([[i, j]], len(m), 0))
         ends_xy.append(np.stack([m.xa, m.xb], 1))
         confidence.append(m.confidence)
     if not sum(len(c) for c in confidence):
         return _observations(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), 0)
-    view, xy = np.concatenate(ends_view), np.concatenate(ends_xy)  # [M, 2], [M, 2, 2]
-    order = np.argsort(-np.concatenate(confidence), kind="stable")
+    view, xy, sure = np.concatenate(ends_view), np.concatenate(ends_xy), np.concatenate(confidence)  # [M, 2], [M, 2, 2], [M]
+    if len(view) > ALL_MATCHES:
+        pair = np.repeat(np.arange(len(confidence)), [len(c) for c in confidence])
+        feature = _features(view.reshape(-1), xy.reshape(-1, 2), merge_px)[1].reshape(-1, 2)
+        kept = _most_met(feature, pair, sure, ALL_MATCHES // len(confidence))
+        view, xy, sure = view[kept], xy[kept], sure[kept]
+    order = np.argsort(-sure, kind="stable")
     view, xy = view[order].reshape(-1), xy[order].reshape(-1, 2)
-    cells = np.floor(xy / merge_px).astype(np.int64)
-    cells -= cells.min(0)
-    columns, rows = cells.max(0) + 1
-    _, first, feature = np.unique((view * columns + cells[:, 0]) * rows + cells[:, 1], return_index=True, return_inverse=True)
-    feature = feature.reshape(-1)
+    first, feature = _features(view, xy, merge_px)
     share = np.bincount(feature)[:, None]
     place = np.stack([np.bincount(feature, xy[:, k]) for k in (0, 1)], 1) / share
     owner = view[first]
@@ -79,6 +80,23 @@ def build_tracks(matches: Mapping[tuple[int, int], Matches], *, merge_px: float 
     point = point.reshape(-1)
     kept = length[point] >= 2
     return _observations(owner[kept], point[kept], place[kept], len(length)).compact()[0].sorted()
+
+
+def _features(view: np.ndarray, xy: np.ndarray, merge_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """The first end point of each feature, and the feature of each end point: those of one view and one cell are one."""
+    cells = np.floor(xy / merge_px).astype(np.int64)
+    cells -= cells.min(0)
+    columns, rows = cells.max(0) + 1
+    _, first, feature = np.unique((view * columns + cells[:, 0]) * rows + cells[:, 1], return_index=True, return_inverse=True)
+    return first, feature.reshape(-1)
+
+
+def _most_met(feature: np.ndarray, pair: np.ndarray, confidence: np.ndarray, limit: int) -> np.ndarray:  # [M, 2], [M], [M] -> [K]
+    """Of each pair `limit` matches, those first whose features are met in the most pairs: only they make tracks that hold far views together."""
+    met = np.bincount(feature.reshape(-1))[feature].sum(1)
+    order = np.lexsort([-confidence, -met, pair])
+    start = np.searchsorted(pair[order], pair[order])
+    return np.sort(order[np.arange(len(order)) - start < limit])
 
 
 def _observations(view: np.ndarray, point: np.ndarray, xy: np.ndarray, count: int) -> Observations:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from recon.cameras import bundle
-from recon.cameras.adjustment import Rig, System, adjust, freedom, moved, project
+from recon.cameras import bundle, tracks
+from recon.cameras.adjustment import Rig, System, adjust, freedom, moved, project, solved
 from recon.cameras.pairs import Solver, TwoViews
 from recon.cameras.pose import Matches
 from recon.cameras.tracks import Observations, build_tracks, triangulate
@@ -129,6 +129,30 @@ def test_tracks_join_and_never_hold_a_view_twice():
     t = build_tracks({(0, 1): m(a, b), (1, 2): m(b, c), (0, 2): m(a, np.roll(c, 1, 0))})
     assert len(np.unique(np.c_[t.point, t.view], axis=0)) == len(t.view)
     assert np.bincount(t.point).max() == 3
+
+
+def test_of_too_many_matches_those_make_tracks_that_many_pairs_met(monkeypatch):
+    """Each pair of neighbours meets twenty features that all views have and eighty that it alone has, which are surer."""
+    g, views = np.random.default_rng(0), 10
+    common = g.uniform(0, 500, (views, 20, 2))
+    matches = {}
+    for v in range(views - 1):
+        alone = g.uniform(0, 500, (2, 80, 2))
+        xa, xb = np.concatenate([common[v], alone[0]]), np.concatenate([common[v + 1], alone[1]])
+        matches[(v, v + 1)] = Matches(xa=xa, xb=xb, confidence=np.r_[np.full(20, 0.4), np.full(80, 0.9)])
+    assert np.bincount(build_tracks(matches).point).max() == views
+    monkeypatch.setattr(tracks, "ALL_MATCHES", 25 * (views - 1))
+    few = np.bincount(build_tracks(matches).point)
+    assert (few == views).sum() >= 19 and few.sum() <= 20 * views + 2 * 5 * (views - 1)  # a feature may lie in another's cell
+
+
+def test_systems_are_solved_whether_rounding_left_them_definite_or_not():
+    g = torch.Generator().manual_seed(0)
+    J = torch.randn(40, 20, generator=g, dtype=torch.float64)
+    b = torch.randn(20, generator=g, dtype=torch.float64)
+    for A in (J.T @ J, J.T @ J - 9 * torch.eye(20, dtype=torch.float64)):
+        assert torch.allclose(A @ solved(A, b), b, atol=1e-8)
+    assert torch.linalg.cholesky_ex(A).info > 0  # the second one
 
 
 def test_one_given_pose_is_where_the_world_is():
