@@ -26,10 +26,16 @@ def solve_symmetric(m, b, x):
 
 @njit(cache=True, nogil=True)
 def towards(x, y, R, ray):
-    """The unit direction in the world of a point (x, y) of the plane z = 1 of a camera."""
-    size = math.sqrt(x * x + y * y + 1)
+    """The unit direction in the world of a point (x, y) of the plane z = 1 of a camera.
+
+    Its own length is taken, not that of (x, y, 1): rotations of given cameras are often true to four digits only, and at small angles between rays
+    a direction that is longer than 1 by 1e-4 moves the point along it by as much as the pixels say.
+    """
     for i in range(3):
-        ray[i] = (R[0, i] * x + R[1, i] * y + R[2, i]) / size
+        ray[i] = R[0, i] * x + R[1, i] * y + R[2, i]
+    size = math.sqrt(ray[0] ** 2 + ray[1] ** 2 + ray[2] ** 2)
+    for i in range(3):
+        ray[i] /= size
 
 
 @njit(cache=True, nogil=True)

@@ -40,6 +40,22 @@ def test_points_lie_nearest_to_their_rays():
     assert points.isnan().all() and float(angle) == 0
 
 
+def test_rotations_that_are_true_to_four_digits_do_not_move_points():
+    """Given cameras are often rounded (sevenscenes' are off by 7e-5); a direction that is longer than 1 by that pulls points of near views along it."""
+    rng = np.random.default_rng(2)
+    R = Rotation.from_rotvec(0.3 * rng.normal(size=(2, 3))).as_matrix().round(4)
+    t, X = np.array([[0.0, 0.0, 0.0], [0.08, 0.0, 0.0]]), rng.normal(size=(200, 3)) * 0.5 + [0, 0, 4]
+    R[1] = Rotation.from_rotvec([0, 0.02, 0]).as_matrix() @ R[0] * (1 + 7e-5)
+    view, point = np.repeat([0, 1], 200), np.tile(np.arange(200), 2)
+    x = np.einsum("oij,oj->oi", R[view], X[point] @ np.linalg.inv(R[0]).T) + t[view]
+    xy = 500 * x[:, :2] / x[:, 2:] + 250
+    to = lambda x: torch.from_numpy(np.ascontiguousarray(x))
+    o = Observations(view=to(view), point=to(point), xy=to(xy), count=200).sorted()
+    points, _ = triangulate(o, to(np.full((2, 2), 500.0)), to(np.full((2, 2), 250.0)), to(R), to(t))
+    seen = np.einsum("oij,oj->oi", R[view], points.numpy()[point]) + t[view]
+    assert np.abs(500 * seen[:, :2] / seen[:, 2:] + 250 - xy).max() < 0.1
+
+
 def test_what_holds_a_point_is_the_same_by_any_number_of_threads(monkeypatch):
     rng = np.random.default_rng(1)
     views, count = 6, 300
