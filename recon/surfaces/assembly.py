@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recon.geometry import unproject
 from recon.photos.moves import move_K, move_maps, move_points
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 RIM = 2  # pixels
 ON_DEVICE = 1 << 21  # pixels of a view whose Gaussians are worked out beside the processor: about 1 GB
-UNSURE = 0.2  # expected relative error from which on a pixel is left out
+UNSURE = 0.3  # expected relative error from which on a pixel is left out
+HANGS = 0.06  # step in log depth, between whose ends a pixel hangs in the air
+NOTHING, SURELY_NOTHING = 0.5, 0.05  # validity below which a pixel may be sky or backdrop, and is
+NEAR = 1 / 32  # of the long side: how near to what is surely nothing
 
 
 def assemble(
@@ -96,7 +100,18 @@ def rim(images: Images) -> Tensor:  # [H, W] bool
 
 def on_surface(maps: DepthMaps) -> Tensor:  # [V, h, w] bool
     """The pixels that are shown: something is there, its depth is sure enough, and it does not hang between two surfaces."""
-    return (maps.valid > 0.5) & maps.depth.isfinite() & (maps.relative_error < UNSURE) & ~off_surface(maps.depth)
+    return ~nothing(maps.valid) & maps.depth.isfinite() & (maps.relative_error < UNSURE) & ~off_surface(maps.depth, HANGS)
+
+
+def nothing(valid: Tensor) -> Tensor:  # [V, h, w] 0..1 -> [V, h, w] bool
+    """The pixels of sky or backdrop: what looks like nothing, near to what surely is.
+
+    Networks that have learnt from drawn scenes half doubt black cloth, haze and plain walls, all over; before a true backdrop they are sure, and
+    doubt its rim alone.
+    """
+    reach = round(NEAR * max(valid.shape[1:]))
+    least = -F.max_pool2d(F.max_pool2d(-valid[:, None], (2 * reach + 1, 1), 1, (reach, 0)), (1, 2 * reach + 1), 1, (0, reach))[:, 0]
+    return (valid < NOTHING) & (least < SURELY_NOTHING)
 
 
 def scene_tracks(bundle: Bundle | None, fine: Images, images: Images) -> Tracks | None:

@@ -14,9 +14,9 @@ from recon.surfaces.depth_alignment import smooth_correction
 from recon.surfaces.depth_maps import DepthMaps
 
 SURE = 0.02  # expected relative error below which a pixel needs no second witness
-LOST = 0.2  # expected relative error from which on the sweep knows less than the pointmap, which it has seen too
+LOST = 0.3  # expected relative error from which on the sweep knows less than the pointmap, which it has seen too
 LEAST_SEEN = 200  # pixels of a view that must be seen before its pointmap can be bent to them
-GUESS_ERROR = 0.25  # expected relative error of what one view alone tells there, at least: more than is shown (UNSURE in assembly.py)
+GUESS_ERROR = 0.35  # expected relative error of what one view alone tells there, at least: more than is shown (UNSURE in assembly.py)
 OBSERVED = 4000  # seen pixels that the bending is drawn from
 COARSER = 4  # it is worked out on every fourth row and column
 
