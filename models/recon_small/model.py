@@ -28,6 +28,7 @@ from recon.models.recon_small.network import ReconSmall
 from recon.models.recon_small.prediction import predict, sight_of
 from recon.photos.grid import resize
 from recon.surfaces.assembly import assemble
+from recon.surfaces.completion import completed
 from recon.surfaces.depth_alignment import aligned_log_depth
 from recon.surfaces.depth_maps import POINTMAP_ERROR, DepthMaps
 from recon.surfaces.resolve import partners, resolve
@@ -100,6 +101,7 @@ class ReconSmallModel(ReconSmall):
             swept, sources = sweep(sweeper, fine, descriptors, self.scales(), placed, bundle, prior, step=step)
             checked = partners(sources)
             maps = resolve(swept, prior, sources, torch.as_tensor(placed.K), torch.as_tensor(placed.cam_to_world), seed)
+            maps = completed(maps, fine.rgb)
         tell("points", 0.9)
         report = {"agreement": witnesses, "partners": list(placed.partners), "doubts": [*still_warnings(still, bars), *doubts]}
         scene = assemble(images, grid, fine, placed, bundle, maps, checked, report=report, device=device)
