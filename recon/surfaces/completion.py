@@ -22,11 +22,10 @@ from recon.cores import in_threads
 from recon.surfaces.depth_maps import DepthMaps
 
 CELLS = 160  # of the plate, along the longer side: its bends are larger than that, and the work grows with its cells
-BEND = 0.002  # second differences of neighbouring cells, over the inverse depth: usual within a surface
+BEND = 0.003  # second differences of neighbouring cells, over the inverse depth: usual within a surface
 COLOR_STEP = 0.05  # at which a plate begins to break, of 0..1
 DEPTH_STEP = 0.05  # likewise, in log depth
 LEAST_HOLD = 1e-4  # across any step of color: a line on a wall is no edge
-DOUBT = 3.0  # what one view alone tells is off by so many times what the network expects
 SUREST = 0.002  # relative error, at least
 NEAREST_TO_ZERO = 1e-6  # of the largest inverse depth: sky is at 0
 FARTHEST = 3.0  # ratio to what the network says, at most
@@ -48,10 +47,10 @@ def _drawn_on(depth: Tensor, error: Tensor, seen: Tensor, rgb: Tensor) -> Tensor
     step = math.ceil(max(depth.shape) / CELLS)
     pool = lambda x: F.adaptive_avg_pool2d(x, (math.ceil(depth.shape[0] / step), math.ceil(depth.shape[1] / step)))
     weight = error.clamp(min=SUREST) ** -2
-    weights, sums, share = pool(torch.stack([weight, weight / depth, seen.float()]))
+    weights, sums = pool(torch.stack([weight, weight / depth]))
     x = (sums / weights).double().numpy()
     x = np.maximum(x, NEAREST_TO_ZERO * x.max())
-    relative = (weights**-0.5 * torch.where(share > 0.5, 1.0, DOUBT)).double().numpy()
+    relative = (weights**-0.5).double().numpy()
     color = pool(rgb.permute(2, 0, 1)).double().numpy()
     ratio = np.clip(plate(x, relative, color) / x, 1 / FARTHEST, FARTHEST)
     logs = F.interpolate(torch.from_numpy(np.log(ratio)).float()[None, None], size=depth.shape, mode="bilinear", align_corners=False)[0, 0]
