@@ -88,7 +88,7 @@ class Viewer {
             await this.scene.fetchSplats((share) => {
                 this.say(share < 1 ? `Loading… ${Math.round(share * 100)} %` : '');
                 this.update(this.state.values);
-            });
+            }, () => this.strip.fill(head, source));
             if (current()) { this.clock.tell('loaded'); this.say(''); }
         } catch (error) {
             if (!current()) return;
@@ -104,7 +104,7 @@ class Viewer {
         this.measure.clear(head.metres_per_unit ?? (head.metric ? 1 : null));
         this.toolbar.offer(this.scene.modes);
         this.filters.offer(head, this.scene.splats.store.limit);
-        this.strip.fill(head, source);
+        this.strip.clear(head);
         this.photos.fill(head, source);
         this.resize();
         this.set({ mode: this.scene.modes[0], view: -1, confidence: 0, measure: false });
