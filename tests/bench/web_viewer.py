@@ -1,12 +1,12 @@
-"""How long the page's viewer takes from the end of the work to the picture: packing, first picture, all splats.
+"""How long the page's viewer takes from the end of the work to the picture: packing and keeping the scene, first picture, all splats.
 
     python tests/bench/web_viewer.py [--splats 1000000] [--browsers 3] [--hardware] [-o FILE.json]
 
 Each try has a browser that has shown nothing before and a process that has packed nothing before, as the first job of a visitor has; the page is
 open before, as it is while a reconstruction runs. "first" and "all": the page has handed the picture to the renderer, "loaded": all splats have
 come, "finished": the renderer is through with all of them, each from the beginning of the load; "pack_first" and "pack_all" from that of packing.
-"later" are loads of the same page afterwards. All are milliseconds. Without --hardware Chromium draws on the CPU (SwiftShader), where one picture of a
-million splats takes seconds by itself.
+"later" are loads of the same page afterwards. All are milliseconds. Without --hardware Chromium draws on the CPU (SwiftShader), where one picture of
+a million splats takes seconds by itself.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(TESTS / "app"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "app"))
 
 from viewer_page import DESKTOP, FLAGS, Server, needs_browser, watch
 from viewer_scene import known_scene
 
+from recon.app.keeping import VIEW
 from recon.app.worker import Worker
 
+TESTS = Path(__file__).resolve().parent.parent
 LATER = 2  # loads after the first one
 WAIT_FOR_PIXELS = """() => {
     const { gl } = reconViewer.engine.device;
@@ -38,14 +39,15 @@ WAIT_FOR_PIXELS = """() => {
 
 
 def packed(splats: int, folder: Path, *, tell: Any) -> float:
-    """Milliseconds to pack, in a process that has done what a job does before: read photos and made a scene."""
-    from recon.app.view_pack import write_view
+    """Milliseconds from a job's scene to its result on disk, in a process that has done what comes before: read photos and made a scene."""
+    from recon.app.work import put_down
     from recon.photos.grid import load_images
 
     load_images(sorted((TESTS.parent / "assets" / "photos").glob("*.jpg")))
     scene = known_scene(size=(splats / 60_000) ** 0.5)
+    folder.mkdir()
     start = time.perf_counter()
-    write_view(scene, folder)
+    put_down(scene, folder, scene.report)
     return 1000 * (time.perf_counter() - start)
 
 
@@ -65,14 +67,14 @@ def measure(splats: int, browsers: int, hardware: bool) -> dict[str, Any]:
     flags = ["--no-sandbox", "--ignore-gpu-blocklist"] if hardware else FLAGS
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         for name in map(str, range(browsers)):
-            server.scenes[name] = Path(folder) / name
+            server.scenes[name] = Path(folder) / name / VIEW
             browser = playwright.chromium.launch(executable_path=needs_browser(), headless=True, args=flags)
             page = watch(browser.new_page(**DESKTOP))
             page.set_default_timeout(600_000)
             page.goto(server.address)
             page.wait_for_function("window.mounted")
             worker = Worker("bench")
-            pack = worker.run("web_viewer:packed", splats, server.scenes[name])
+            pack = worker.run("web_viewer:packed", splats, Path(folder) / name)
             worker.close()
             first = load(page, name)
             tries.append({"pack": pack, **first, "pack_first": pack + first["first"], "pack_all": pack + first["all"]})
