@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def write_view(
     the scene has no pointmaps that tell it. `mesh_later`: whoever serves the folder makes mesh.glb when it is asked for.
     """
     report = scene.report if report is None else report
-    with whole_folder(folder, guard) as temporary:
+    with whole_folder(folder, guard) as temporary, ThreadPoolExecutor(1) as beside:
+        pictures = beside.submit(view_pictures, scene, temporary)  # about as much work as the splats, and most of it without Python's lock
         head = view_head(scene, report)
         splats = splats_of(scene, confidence)
         blob, told = pack(splats) if splats is not None else (b"", {"count": 0, "chunk": 1, "scale_log_range": [0.0, 1.0]})
@@ -50,8 +52,8 @@ def write_view(
             head["mesh"] = MESH
         there = {"splats": splats is not None and splats.scales is not None, "mesh": head["mesh"], "points": splats is not None}
         head["modes"] = [mode for mode, is_there in there.items() if is_there]  # the first is what is shown at first
-        for view, pictures in zip(head["views"], view_pictures(scene, temporary), strict=True):
-            view |= pictures
+        for view, told in zip(head["views"], pictures.result(), strict=True):
+            view |= told
         (temporary / HEAD).write_text(json.dumps(head, allow_nan=False, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

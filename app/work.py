@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,6 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
 
     Raises ReconError for what cannot be used.
     """
-    from recon.app.view_pack import write_view
     from recon.cameras.plan import fitting_plan
     from recon.commands.output import told_warnings
     from recon.photos.grid import load_images
@@ -44,9 +44,7 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
         scene = scene_of(images, job, lambda text, share: tell(text, 0.05 + 0.85 * share) if share < 1 else None)
         tell("making the view", 0.92)
         record = report(scene, told, time.perf_counter() - started)
-        write_view(scene, folder / VIEW, report=record, mesh_later=can_mesh(scene))
-        tell("keeping the result", 0.97)
-        keep(scene, folder)
+        put_down(scene, folder, record)
     about = {
         "headline": headline(record), "photos": photo_words(record), "report": record, "downloads": offers(scene),
         "reproduce": {
@@ -56,6 +54,16 @@ def reconstruct(job: Job, folder: Path, *, tell: Tell) -> str:
     (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
     tell("done", 1.0)
     return about["headline"]
+
+
+def put_down(scene: Scene, folder: Path, record: dict[str, Any]) -> None:
+    """The viewer's files and the whole scene, written side by side: somebody waits for both."""
+    from recon.app.view_pack import write_view
+
+    with ThreadPoolExecutor(1) as beside:
+        kept = beside.submit(keep, scene, folder)
+        write_view(scene, folder / VIEW, report=record, mesh_later=can_mesh(scene))
+        kept.result()
 
 
 def scene_of(images: Images, job: Job, tell: Tell) -> Scene:

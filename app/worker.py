@@ -20,7 +20,7 @@ from typing import Any
 
 from recon.app.limits import Refused, nameless
 
-STOP_S = 0.6  # from the wish to stop to the end of the process
+STOP_S = 0.4  # from the wish to stop to the end of the process
 Tell = Callable[[str, float], None]  # what is being done, share done
 log = logging.getLogger(__name__)
 

@@ -19,14 +19,15 @@ export class SceneView {
     get modes() { return [...this.head.modes, ...(this.head.views.some((view) => view.cam_to_world) ? ['frusta'] : [])]; }
 
     /**
-     * Fetches the splats; `onPart(share)` after each part that is shown: an even sample that grows to the whole, twice as large each time.
+     * Fetches the splats; `onPart(share)` after each part that is shown: an even sample that grows to the whole, twice as large each time;
+     * `onFirst()` once the first is drawn, or when there is nothing to draw.
      * Without a graphics card only the first part and the whole are drawn: each picture costs as much as some of the loading.
      */
-    async fetchSplats(onPart) {
+    async fetchSplats(onPart, onFirst = () => {}) {
         const { store } = this.splats;
         const growth = this.engine.software ? Infinity : 2;
         let shown = 0;
-        if (store.limit === 0 || this.head.count === 0) return;
+        if (store.limit === 0 || this.head.count === 0) return onFirst();
         for await (const bytes of this.source.chunks()) {
             if (this.gone) return;
             const more = store.take(bytes);
@@ -34,6 +35,8 @@ export class SceneView {
                 this.splats.upload();
                 onPart(store.count / store.limit);
                 if (shown === 0) await drawn(this.engine, FIRST_MS);
+                if (this.gone) return;
+                if (shown === 0) onFirst();
                 shown = store.count;
             }
             if (!more) return;

@@ -24,7 +24,7 @@ export class Splats {
         this.splats.gsplat.setWorkBufferModifier({ glsl: MODIFY_SPLAT });
         this.splats.gsplat.setParameter('uScaleLog', head.scale_log_range);
         this.makePoints(width);
-        this.drawn = 0;
+        this.drawn = this.sent = 0;
     }
 
     makePoints(width) {
@@ -44,14 +44,26 @@ export class Splats {
         app.root.addChild(this.points);
     }
 
-    /** Sends what has come to the GPU and shows it. */
+    /** Sends what has come since the last time to the GPU, in whole rows of the textures, and shows it. */
     upload() {
-        const { a, b, count } = this.store;
-        [a, b].forEach((words, i) => { this.textures[i].lock().set(words); this.textures[i].unlock(); });
-        this.container.update(count);
-        this.mesh.primitive[0].count = count;
-        this.drawn = count;
+        const { store, textures, container } = this, { width } = textures[0], from = Math.floor(this.sent / width), to = Math.ceil(store.count / width);
+        [[store.a, 4], [store.b, 2]].forEach(([words, each], i) => {
+            const rows = words.subarray(from * width * each, to * width * each);
+            textures[i].write(0, from, width, to - from, rows).catch(() => {}); // rejects where the GPU goes away, of which the viewer speaks
+        });
+        this.sent = store.count;
+        container.centers = store.count < store.limit ? store.centers.slice(0, store.count * 3) : store.centers; // the sorting worker gets a copy of all
+        container.update(store.count);
+        this.mesh.primitive[0].count = store.count;
+        this.drawn = store.count;
         this.engine.ready = false;
+    }
+
+    /** Sends all of it again to a GPU that has lost it. */
+    resend() {
+        this.sent = 0;
+        if (this.store.count) this.upload();
+        this.refresh();
     }
 
     /** Draws a prefix, an even sample, of all splats, somewhat larger so that it stands for all. */

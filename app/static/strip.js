@@ -7,7 +7,15 @@ export class Strip {
     constructor(goTo) {
         this.goTo = goTo;
         this.buttons = [];
+        this.marked = null;
         this.row = element('div', { class: 'recon-strip', role: 'group', 'aria-label': 'Photos' });
+    }
+
+    /** The room of the photos to come: to draw them takes as long as to draw the scene, which comes first. */
+    clear(head) {
+        this.buttons = [];
+        this.row.replaceChildren();
+        this.row.hidden = !head.views.length;
     }
 
     fill(head, source) {
@@ -25,11 +33,12 @@ export class Strip {
             return button;
         });
         this.row.replaceChildren(...this.buttons);
-        this.row.hidden = !this.buttons.length;
+        this.mark(this.marked);
     }
 
     /** Marks the photo whose camera the view has, or none (null). */
     mark(k) {
+        this.marked = k;
         this.buttons.forEach((button, i) => {
             if (i === k) button.setAttribute('aria-current', 'true');
             else button.removeAttribute('aria-current');

@@ -17,12 +17,11 @@ import { servedScene } from './scene_source.js';
 import { SceneView } from './scene_view.js';
 import { State } from './state.js';
 import { Strip } from './strip.js';
-import { followTheme } from './theme.js';
+import { BACKGROUND, followTheme } from './theme.js';
 import { Toolbar } from './toolbar.js';
 import { lengthText } from './units.js';
+import { warmUp } from './warm.js';
 import { Ways } from './ways.js';
-
-const BACKGROUND = { dark: [0.11, 0.12, 0.14], light: [0.93, 0.935, 0.945] };
 
 class Viewer {
     constructor(host) {
@@ -64,7 +63,7 @@ class Viewer {
         this.pace = new Pace(engine);
         this.clock = new Clock(engine, () => this.scene?.splats.store.count && (engine.ready || !this.scene.splats.splats.enabled));
         this.canvas.addEventListener('webglcontextlost', () => this.say('The graphics card dropped the picture; it comes back by itself or after a reload.'));
-        this.canvas.addEventListener('webglcontextrestored', () => this.say(''));
+        this.canvas.addEventListener('webglcontextrestored', () => { this.scene?.splats.resend(); this.say(''); });
         listen(this.canvas, this.camera, this.ways);
         this.state.on((values) => this.update(values));
         this.sizer = new ResizeObserver(() => this.resize());
@@ -83,13 +82,13 @@ class Viewer {
         this.clock.start();
         this.say('Loading…');
         try {
-            const source = typeof from === 'string' ? servedScene(from) : from, head = await source.head();
+            const source = typeof from === 'string' ? servedScene(from) : from, [head] = await Promise.all([source.head(), this.warm]);
             if (!current()) return;
             this.show(source, head);
             await this.scene.fetchSplats((share) => {
                 this.say(share < 1 ? `Loading… ${Math.round(share * 100)} %` : '');
                 this.update(this.state.values);
-            });
+            }, () => this.strip.fill(head, source));
             if (current()) { this.clock.tell('loaded'); this.say(''); }
         } catch (error) {
             if (!current()) return;
@@ -105,7 +104,7 @@ class Viewer {
         this.measure.clear(head.metres_per_unit ?? (head.metric ? 1 : null));
         this.toolbar.offer(this.scene.modes);
         this.filters.offer(head, this.scene.splats.store.limit);
-        this.strip.fill(head, source);
+        this.strip.clear(head);
         this.photos.fill(head, source);
         this.resize();
         this.set({ mode: this.scene.modes[0], view: -1, confidence: 0, measure: false });
@@ -195,5 +194,6 @@ class Viewer {
 export async function mount(host) {
     const viewer = await new Viewer(host).start();
     window.reconViewer = viewer;
+    viewer.warm = warmUp(viewer);
     return viewer;
 }

@@ -136,6 +136,22 @@ def test_points_alone_are_shown(view, scenes):
     assert is_upright(photo_part(view, picture(view)), photo_of(scenes, "points", 0))
 
 
+def test_a_picture_that_the_graphics_card_dropped_comes_back(own_page):
+    before = picture(own_page)
+    own_page.evaluate("""async () => {
+        const lose = reconViewer.engine.device.gl.getExtension('WEBGL_lose_context'), { canvas } = reconViewer;
+        for (const [act, event] of [['loseContext', 'webglcontextlost'], ['restoreContext', 'webglcontextrestored']]) {
+            const told = new Promise((done) => { canvas.addEventListener(event, done, { once: true }); });
+            lose[act]();
+            await told;
+            await new Promise((done) => { setTimeout(done); });
+        }
+    }""")
+    assert own_page.locator(".recon-note").is_hidden()
+    after = picture(own_page)
+    assert shown(before).mean() > 0.3 and np.abs(after - before).mean() < 1
+
+
 def test_the_known_scene_is_what_it_says():
     """What the tests measure by: marks are black and one unit apart, the ball has its radius."""
     scene = known_scene()
