@@ -13,6 +13,8 @@ from recon.cores import in_threads
 ITERATIONS = 1000
 LOSSES = ((8.0, 5), (4.0, 5), (2.0, 10))  # width of the robust loss in thresholds, rounds: a pose begins where the one before ended
 LEAST_INLIERS, LEAST_SHARE = 8, 0.15  # of the points seen
+LOOSE = 16.0  # thresholds within which a candidate's points tell how good it is before it is refined
+FIRST, CLEAR = 2, 0.5  # candidates that are refined at first; share of inliers from which the others could bring nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +40,21 @@ class Placement:
 
 
 def place_views(tasks: Sequence[Placement]) -> list[tuple[np.ndarray, np.ndarray] | None]:
-    """R [3, 3] and t [3], world to camera, of each view, that most points agree with; None when too few do."""
+    """R [3, 3] and t [3], world to camera, of each view, that most points agree with; None when too few do.
+
+    Of a view's candidates the likeliest are refined, and the others only where half of the points agree with none of these.
+    """
     starts = in_threads(_hypotheses, tasks)
-    wanted = [(k, start) for k, some in enumerate(starts) for start in some]
     best: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(tasks)
     highest = [-np.inf] * len(tasks)
-    for (k, _), (R, t, score) in zip(wanted, in_threads(lambda want: _polished(tasks[want[0]], want[1]), wanted), strict=True):
-        if score > highest[k]:
-            best[k], highest[k] = (R, t), score
+
+    def refine(wanted: list) -> None:
+        for (k, _), (R, t, score) in zip(wanted, in_threads(lambda want: _polished(tasks[want[0]], want[1]), wanted), strict=True):
+            if score > highest[k]:
+                best[k], highest[k] = (R, t), score
+
+    refine([(k, start) for k, some in enumerate(starts) for start in some[:FIRST]])
+    refine([(k, start) for k, some in enumerate(starts) if highest[k] < CLEAR * len(tasks[k].xyz) for start in some[FIRST:]])
     return best
 
 
@@ -59,7 +68,7 @@ def _polished(task: Placement, start) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _hypotheses(task: Placement) -> list:
-    """Candidate poses: PnP, and each neighbour's relative pose at three scales."""
+    """Candidate poses, the likeliest first: PnP, and each neighbour's relative pose at three scales."""
     import poselib
 
     search = {"max_reproj_error": 4 * task.threshold, "max_iterations": ITERATIONS, "min_iterations": ITERATIONS // 10}
@@ -76,7 +85,8 @@ def _hypotheses(task: Placement) -> list:
             guess = poselib.CameraPose()
             guess.R, guess.t = R, p.R @ t_q + k * p.t
             out.append(guess)
-    return out
+    misfit = lambda pose: np.log1p(np.minimum(task.errors(pose.R, pose.t) / task.threshold, LOOSE) ** 2).mean()
+    return sorted(out, key=misfit)
 
 
 def _polish(task: Placement, pose) -> tuple[np.ndarray, np.ndarray]:
