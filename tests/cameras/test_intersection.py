@@ -41,7 +41,7 @@ def test_points_lie_nearest_to_their_rays():
 
 
 def test_rotations_that_are_true_to_four_digits_do_not_move_points():
-    """Given cameras are often rounded (sevenscenes' are off by 7e-5); a direction that is longer than 1 by that pulls points of near views along it."""
+    """Given cameras are often rounded (sevenscenes' are off by 7e-5); a direction that is longer than 1 by that moves near views' points along it."""
     rng = np.random.default_rng(2)
     R = Rotation.from_rotvec(0.3 * rng.normal(size=(2, 3))).as_matrix().round(4)
     t, X = np.array([[0.0, 0.0, 0.0], [0.08, 0.0, 0.0]]), rng.normal(size=(200, 3)) * 0.5 + [0, 0, 4]
