@@ -22,8 +22,11 @@ from recon.cores import in_threads
 
 FACTORS = (1.0, 0.75, 1.35)  # focal starts, as factors of the prior
 WIDER_FACTORS = (0.55, 1.8)  # where those do not lead to one answer
+SURE_COST = 0.5 * CLIP  # of the best pose, above which starts that agree may agree by chance
 LEAST_MATCHES = 8
 ROWS_AT_ONCE = 1 << 18  # matches in one batch: some 100 MB
+
+Tried = tuple[Poses, Tensor, Tensor, Tensor]  # poses, their tasks, costs, and which came by way of the essential matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +126,16 @@ class Solver:
             return []
         coarse, _ = self.problems([pairs[k] for k, _ in tasks], [_spread(m.best(self.refine_limit), self.coarse_limit) for _, m in tasks])
         free = [not (pairs[k].known_a and pairs[k].known_b) for k, _ in tasks]
-        wanted = [(t, factor, factor == 1.0) for t, y in enumerate(free) for factor in (FACTORS if y else (1.0,))]
-        found, owner, price, searched = self._try(pairs, tasks, coarse, wanted)
-        wider = [t for t, y in enumerate(free) if y and not _agreed(price[(owner == t) & searched].tolist())]
+        at_prior = self._try(pairs, tasks, coarse, [(t, 1.0, True) for t in range(len(tasks))])
+        moved = _elsewhere(coarse, at_prior, [t for t, y in enumerate(free) if y])
+        alike = {t for t, y in enumerate(free) if y and _agreed(_costs((at_prior, moved), t))}
+        unsure = [t for t, y in enumerate(free) if y and t not in alike]
+        anew = self._try(pairs, tasks, coarse, [(t, factor, False) for t in unsure for factor in FACTORS[1:]])
+        found, owner, price, searched = _joined([at_prior, moved, anew])
+        wider = [t for t in unsure if not _agreed(_costs((at_prior, anew), t))]
         if wider:
             more = self._try(pairs, tasks, coarse, [(t, f, False) for t in wider for f in WIDER_FACTORS])
-            found, owner, price = cat([found, more[0]]), torch.cat([owner, more[1]]), torch.cat([price, more[2]])
+            found, owner, price, _ = _joined([(found, owner, price, searched), more])
         best = []
         for t, (k, _) in enumerate(tasks):
             mine = (owner == t).nonzero()[:, 0]
@@ -136,7 +143,7 @@ class Solver:
                 best.append((k, found.take(mine[price[mine].argmin()][None])))
         return best
 
-    def _try(self, pairs, tasks, coarse: Problems, wanted: list[tuple[int, float, bool]]) -> tuple[Poses, Tensor, Tensor, Tensor]:
+    def _try(self, pairs, tasks, coarse: Problems, wanted: list[tuple[int, float, bool]]) -> Tried:
         """Starts of (task, focal factor, planes too), refined: poses, their tasks, costs, and which came by way of the essential matrix."""
 
         few = {t: tasks[t][1].best(MATCH_LIMIT) for t in {t for t, _, _ in wanted}}
@@ -189,9 +196,35 @@ def _held(poses: Poses, problems: Problems, owner: Tensor) -> Poses:
     return replace(poses, log_focal=torch.where(free, poses.log_focal, problems.log_prior[owner]))
 
 
+def _elsewhere(coarse: Problems, tried: Tried, tasks: list[int]) -> Tried:
+    """The best poses by the essential matrix of some tasks, where they are good, refined from the other focal starts without a search."""
+    poses, owner, price, searched = tried
+    rows = []
+    for t in tasks:
+        mine = ((owner == t) & searched).nonzero()[:, 0]
+        if len(mine) and float(price[mine].min()) < SURE_COST:
+            rows.append(int(mine[price[mine].argmin()]))
+    chosen = torch.tensor(rows, dtype=torch.long).repeat(len(FACTORS) - 1)
+    mine = owner[chosen]
+    factor = torch.tensor(FACTORS[1:], dtype=torch.float64).repeat_interleave(len(rows))
+    moved = refine(replace(poses.take(chosen), log_focal=coarse.log_prior[mine] + factor.log()[:, None]), coarse, mine)
+    return moved, mine, cost(moved, coarse, mine), torch.ones_like(mine, dtype=torch.bool)
+
+
+def _joined(parts: Sequence[Tried]) -> Tried:
+    poses, *rest = zip(*parts, strict=True)
+    owner, price, searched = (torch.cat(x) for x in rest)
+    return cat(list(poses)), owner, price, searched
+
+
+def _costs(parts: Sequence[Tried], task: int) -> list[float]:
+    """Costs of a task's poses by way of the essential matrix."""
+    return [float(c) for _, owner, price, searched in parts for c in price[(owner == task) & searched]]
+
+
 def _agreed(costs: list[float]) -> bool:
     """Whether as many starts as were made lead to one answer, and a good one."""
-    return len(costs) >= len(FACTORS) and max(costs) < 1.02 * min(costs) and costs[0] < 0.5 * CLIP
+    return len(costs) >= len(FACTORS) and max(costs) < 1.02 * min(costs) and costs[0] < SURE_COST
 
 
 def _spread(matches: Matches, limit: int) -> Matches:
