@@ -1,7 +1,7 @@
 // The engine (PlayCanvas) set up for recon: draws when asked, in OpenCV's axes, as recon.render draws.
 import * as pc from './vendor/playcanvas.min.js';
 
-const QUIET_MS = 100;
+const QUIET_MS = 100, FRAME_MS = 500;
 
 /** The engine on a canvas. Throws where there is no WebGL 2. */
 export async function createEngine(canvas) {
@@ -44,6 +44,15 @@ function widenAsRecon(app, device) {
 /** Whether pictures are drawn without a graphics card. */
 function isSoftware(device) {
     return /swiftshader|llvmpipe|software|basic render/i.test(device.unmaskedRenderer ?? '');
+}
+
+/** Waits until any frame was drawn, but not for long: pages in the background draw nothing. */
+export function frame(engine) {
+    return new Promise((done) => {
+        const end = () => { clearTimeout(timer); engine.app.off('postrender', end); done(); }, timer = setTimeout(end, FRAME_MS);
+        engine.app.on('postrender', end);
+        engine.draw();
+    });
 }
 
 /** Waits until a sorted frame was drawn, but not for long: pages in the background draw nothing. */

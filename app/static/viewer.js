@@ -1,12 +1,11 @@
 // recon's viewer. mount(host) fills an element with the view and its tools; everything acts here, in the page.
 //
 // viewer.load(baseUrl or source)  the scene of a folder that app/view_pack.py wrote; resolves when all of it is there
-// viewer.set({mode, confidence, opacity, view, pointSize, cameras, measure})
-// viewer.goTo(k), viewer.reset(), viewer.destroy()
+// viewer.set({mode, confidence, opacity, view, pointSize, cameras, measure}), viewer.goTo(k), viewer.reset(), viewer.destroy()
 // await viewer.settled(), viewer.picture()  everything is drawn; a canvas with the picture
 import { Camera } from './camera.js';
 import { Clock } from './clock.js';
-import { createEngine, picture, settled } from './engine.js';
+import { createEngine, frame, picture, settled } from './engine.js';
 import { Filters } from './filters.js';
 import { listen } from './hands.js';
 import { layOut, NO_WEBGL, toggleFullscreen, withStyle } from './layout.js';
@@ -76,13 +75,14 @@ class Viewer {
     /** The scene of a folder (an address) or of a source; an earlier one goes away. Resolves when all of it is there, throws what was wrong. */
     async load(from) {
         if (this.broken) return;
-        const mine = this.request = {}, current = () => this.request === mine;
+        const mine = this.request = {}, current = () => this.request === mine, gone = this.scene && frame(this.engine);
         this.busy++;
         this.close();
         this.clock.start();
         this.say('Loading…');
         try {
-            const source = typeof from === 'string' ? servedScene(from) : from, [head] = await Promise.all([source.head(), this.warm]);
+            // until a frame without the last scene was drawn, the engine draws as many splats as that had
+            const source = typeof from === 'string' ? servedScene(from) : from, [head] = await Promise.all([source.head(), this.warm, gone]);
             if (!current()) return;
             this.show(source, head);
             await this.scene.fetchSplats((share) => {
