@@ -78,3 +78,23 @@ def test_a_scene_that_is_there_at_once_does_not_wait(opened):
 def test_a_viewer_that_goes_meanwhile(opened):
     opened.evaluate(f"{MOUNTED} await new Promise((done) => {{ setTimeout(done); }}); one.destroy(); await one.warm; }}")
     assert opened.locator("#host > *").count() == 0
+
+
+AGAIN = """async (name) => {
+    const { servedScene } = await import('/recon/static/scene_source.js');
+    const source = servedScene(`/recon/scene/${name}/`), head = await source.head(), parts = [], counts = [];
+    for await (const part of source.chunks()) parts.push(part);
+    Object.assign(source, { head: async () => head, async* chunks() { yield* parts; } });  // at once: the browser draws nothing before by itself
+    reconViewer.engine.app.on('postrender', () => counts.push(reconViewer.engine.app.renderer._gsplatCount));
+    await reconViewer.load(source);
+    await reconViewer.settled();
+    return counts;
+}"""
+
+
+def test_a_later_scene_is_not_drawn_with_the_splats_of_the_last(opened, scenes):
+    opened.evaluate("reconViewer.warm")
+    show(opened, scenes.address, "known")
+    picture(opened)
+    counts = opened.evaluate(AGAIN, "known")
+    assert counts[0] == 0 and counts[-1] > 0, counts
