@@ -1,7 +1,7 @@
 // The engine (PlayCanvas) set up for recon: draws when asked, in OpenCV's axes, as recon.render draws.
 import * as pc from './vendor/playcanvas.min.js';
 
-const QUIET_MS = 100, FRAME_MS = 500;
+const QUIET_MS = 100;
 
 /** The engine on a canvas. Throws where there is no WebGL 2. */
 export async function createEngine(canvas) {
@@ -46,19 +46,10 @@ function isSoftware(device) {
     return /swiftshader|llvmpipe|software|basic render/i.test(device.unmaskedRenderer ?? '');
 }
 
-/** Waits until any frame was drawn, but not for long: pages in the background draw nothing. */
-export function frame(engine) {
+/** Waits until a frame was drawn that is `good`, by default a sorted one, but not for long: pages in the background draw nothing. */
+export function drawn(engine, mostMs, good = () => engine.ready) {
     return new Promise((done) => {
-        const end = () => { clearTimeout(timer); engine.app.off('postrender', end); done(); }, timer = setTimeout(end, FRAME_MS);
-        engine.app.on('postrender', end);
-        engine.draw();
-    });
-}
-
-/** Waits until a sorted frame was drawn, but not for long: pages in the background draw nothing. */
-export function drawn(engine, mostMs) {
-    return new Promise((done) => {
-        const look = () => { if (engine.ready) end(); }, timer = setTimeout(() => end(), mostMs);
+        const look = () => { if (good()) end(); }, timer = setTimeout(() => end(), mostMs);
         const end = () => { clearTimeout(timer); engine.app.off('postrender', look); done(); };
         engine.app.on('postrender', look);
         engine.draw();

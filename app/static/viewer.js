@@ -5,7 +5,7 @@
 // await viewer.settled(), viewer.picture()  everything is drawn; a canvas with the picture
 import { Camera } from './camera.js';
 import { Clock } from './clock.js';
-import { createEngine, frame, picture, settled } from './engine.js';
+import { createEngine, drawn, picture, settled } from './engine.js';
 import { Filters } from './filters.js';
 import { listen } from './hands.js';
 import { layOut, NO_WEBGL, toggleFullscreen, withStyle } from './layout.js';
@@ -75,7 +75,7 @@ class Viewer {
     /** The scene of a folder (an address) or of a source; an earlier one goes away. Resolves when all of it is there, throws what was wrong. */
     async load(from) {
         if (this.broken) return;
-        const mine = this.request = {}, current = () => this.request === mine, gone = this.scene && frame(this.engine);
+        const mine = this.request = {}, current = () => this.request === mine, gone = this.scene && drawn(this.engine, 500, () => true);
         this.busy++;
         this.close();
         this.clock.start();

@@ -22,7 +22,7 @@ from recon.cores import in_threads
 
 FACTORS = (1.0, 0.75, 1.35)  # focal starts, as factors of the prior
 WIDER_FACTORS = (0.55, 1.8)  # where those do not lead to one answer
-SURE_COST = 0.5 * CLIP  # of the best pose, above which starts that agree may agree by chance
+SURE_COST = 0.5 * CLIP  # of a pose: above it starts that agree may do so by chance
 LEAST_MATCHES = 8
 ROWS_AT_ONCE = 1 << 18  # matches in one batch: some 100 MB
 
@@ -128,14 +128,11 @@ class Solver:
         free = [not (pairs[k].known_a and pairs[k].known_b) for k, _ in tasks]
         at_prior = self._try(pairs, tasks, coarse, [(t, 1.0, True) for t in range(len(tasks))])
         moved = _elsewhere(coarse, at_prior, [t for t, y in enumerate(free) if y])
-        alike = {t for t, y in enumerate(free) if y and _agreed(_costs((at_prior, moved), t))}
-        unsure = [t for t, y in enumerate(free) if y and t not in alike]
+        unsure = [t for t, y in enumerate(free) if y and not _agreed(_costs((at_prior, moved), t))]
         anew = self._try(pairs, tasks, coarse, [(t, factor, False) for t in unsure for factor in FACTORS[1:]])
-        found, owner, price, searched = _joined([at_prior, moved, anew])
         wider = [t for t in unsure if not _agreed(_costs((at_prior, anew), t))]
-        if wider:
-            more = self._try(pairs, tasks, coarse, [(t, f, False) for t in wider for f in WIDER_FACTORS])
-            found, owner, price, _ = _joined([(found, owner, price, searched), more])
+        further = self._try(pairs, tasks, coarse, [(t, factor, False) for t in wider for factor in WIDER_FACTORS])
+        found, owner, price, _ = _joined([at_prior, moved, anew, further])
         best = []
         for t, (k, _) in enumerate(tasks):
             mine = (owner == t).nonzero()[:, 0]
